@@ -1,0 +1,428 @@
+-- stats: the reads. Each answers from one snapshot, writes nothing, and is exact at every moment: the aggregates of
+-- the current epoch, plus a direct count over the views that the aggregates do not count yet.
+
+-- A function that is STABLE sees the snapshot of the statement that calls it, in all of its own statements.
+
+CREATE VIEW site_stats.path_views AS
+SELECT
+    u.path,
+    sum(u.views)::bigint AS views,
+    max(u.last_view_id) AS last_view_id
+FROM (
+    SELECT t.path, t.views, t.last_view_id
+    FROM site_stats.backfill_state AS s
+    JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+    UNION ALL
+    SELECT v.path, count(*), max(v.id)
+    FROM site_stats.backfill_state AS s
+    JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+    WHERE s.cursor < s.target
+    GROUP BY v.path
+) AS u
+GROUP BY u.path
+HAVING sum(u.views) > 0;
+
+COMMENT ON VIEW site_stats.path_views IS 'Views of each path that has any, exact at every moment.';
+COMMENT ON COLUMN site_stats.path_views.last_view_id IS
+    'The newest view of the path, whose type is the type of the path.';
+
+CREATE VIEW site_stats.daily_views AS
+SELECT
+    u.day,
+    u.path,
+    sum(u.views)::bigint AS views
+FROM (
+    SELECT t.day, t.path, t.views
+    FROM site_stats.backfill_state AS s
+    JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+    UNION ALL
+    SELECT (v.viewed_at AT TIME ZONE 'UTC')::date, v.path, count(*)
+    FROM site_stats.backfill_state AS s
+    JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+    WHERE s.cursor < s.target
+    GROUP BY 1, 2
+) AS u
+GROUP BY u.day, u.path
+HAVING sum(u.views) > 0;
+
+COMMENT ON VIEW site_stats.daily_views IS 'Views of each path on each UTC day that has any, exact at every moment.';
+
+CREATE FUNCTION site_stats.page_title(path text, title text)
+RETURNS text
+LANGUAGE sql
+IMMUTABLE
+CALLED ON NULL INPUT
+PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT COALESCE(title, CASE path WHEN '/' THEN 'Home' WHEN '/stats' THEN 'Stats' ELSE path END);
+END;
+COMMENT ON FUNCTION site_stats.page_title(text, text) IS
+    'The title that statistics show for a path: the one given, else Home for /, Stats for /stats, else the path.';
+
+CREATE FUNCTION site_stats.page_type_shown(path text, page_type text, last_view_id bigint)
+RETURNS text
+LANGUAGE sql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT COALESCE(
+        page_type,
+        CASE path WHEN '/' THEN 'home' WHEN '/stats' THEN 'stats' END,
+        (
+            SELECT t.page_type
+            FROM site_stats.path_totals AS t
+            WHERE t.path = page_type_shown.path AND t.last_view_id = page_type_shown.last_view_id
+            LIMIT 1
+        ),
+        (SELECT v.page_type FROM ONLY site_stats.page_views AS v WHERE v.id = page_type_shown.last_view_id),
+        'page'
+    );
+END;
+COMMENT ON FUNCTION site_stats.page_type_shown(text, text, bigint) IS
+    'The type that statistics show for a path: that given, else home for /, stats for /stats, else that recorded.';
+
+CREATE FUNCTION site_stats.top_pages(
+    max_rows integer DEFAULT 50,
+    since date DEFAULT NULL,
+    until date DEFAULT NULL
+)
+RETURNS TABLE (path text, title text, page_type text, views bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM site_stats.resume_backfill();
+    IF max_rows IS NULL OR max_rows < 0 THEN
+        RAISE EXCEPTION 'max_rows must not be NULL or negative'
+            USING ERRCODE = CASE WHEN max_rows IS NULL THEN '22004' ELSE '22023' END,
+                HINT = 'Pass the number of pages to return, such as 50.';
+    END IF;
+
+    IF since IS NULL AND until IS NULL THEN
+        RETURN QUERY
+        SELECT
+            p.path,
+            site_stats.page_title(p.path, c.title),
+            site_stats.page_type_shown(p.path, c.page_type, p.last_view_id),
+            p.views
+        FROM (
+            SELECT pv.path, pv.views, pv.last_view_id
+            FROM site_stats.path_views AS pv
+            ORDER BY pv.views DESC, pv.path
+            LIMIT max_rows
+        ) AS p
+        LEFT JOIN site_stats.content AS c ON c.path = p.path
+        ORDER BY p.views DESC, p.path;
+    ELSE
+        RETURN QUERY
+        SELECT
+            p.path,
+            site_stats.page_title(p.path, c.title),
+            site_stats.page_type_shown(
+                p.path,
+                c.page_type,
+                (SELECT pv.last_view_id FROM site_stats.path_views AS pv WHERE pv.path = p.path)
+            ),
+            p.views
+        FROM (
+            SELECT dv.path, sum(dv.views)::bigint AS views
+            FROM site_stats.daily_views AS dv
+            WHERE dv.day >= COALESCE(since, '-infinity'::date) AND dv.day <= COALESCE(until, 'infinity'::date)
+            GROUP BY dv.path
+            ORDER BY 2 DESC, 1
+            LIMIT max_rows
+        ) AS p
+        LEFT JOIN site_stats.content AS c ON c.path = p.path
+        ORDER BY p.views DESC, p.path;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION site_stats.top_pages(integer, date, date) IS
+    'The most viewed pages first, of all time or of the UTC days from since to until, both inclusive; NULL is open.';
+
+CREATE FUNCTION site_stats.views_by_day(
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    path text DEFAULT NULL
+)
+RETURNS TABLE (day date, views bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM site_stats.resume_backfill();
+    IF since IN ('-infinity', 'infinity') OR until IN ('-infinity', 'infinity') THEN
+        RAISE EXCEPTION 'since and until must be finite'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Pass NULL for the first or the last day with a view.';
+    END IF;
+    IF since < '1970-01-01' OR until > '9999-12-31' THEN
+        RAISE EXCEPTION 'since and until must be between 1970-01-01 and 9999-12-31'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'No page view can be outside these days.';
+    END IF;
+
+    RETURN QUERY
+    WITH counted AS (
+        SELECT dv.day, sum(dv.views)::bigint AS views
+        FROM site_stats.daily_views AS dv
+        WHERE (views_by_day.path IS NULL OR dv.path = views_by_day.path)
+            AND dv.day >= COALESCE(since, '-infinity'::date)
+            AND dv.day <= COALESCE(until, 'infinity'::date)
+        GROUP BY dv.day
+    )
+    SELECT d.day::date, COALESCE(c.views, 0)
+    FROM generate_series(
+        COALESCE(since, (SELECT min(f.day) FROM counted AS f))::timestamp,
+        COALESCE(until, (SELECT max(l.day) FROM counted AS l))::timestamp,
+        '1 day'::interval
+    ) AS d (day)
+    LEFT JOIN counted AS c ON c.day = d.day::date
+    ORDER BY d.day;
+END
+$$;
+COMMENT ON FUNCTION site_stats.views_by_day(date, date, text) IS
+    'Views on every UTC day from since to until, both inclusive, days without views too; of one path if it is given.';
+
+CREATE FUNCTION site_stats.active_pages()
+RETURNS TABLE (path text, visitors bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM site_stats.resume_backfill();
+    RETURN QUERY
+    SELECT a.current_path, count(*)
+    FROM site_stats.active_sessions AS a
+    WHERE a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+    GROUP BY a.current_path
+    ORDER BY count(*) DESC, a.current_path;
+END
+$$;
+COMMENT ON FUNCTION site_stats.active_pages() IS
+    'Pages that sessions are on now, the most visited first.';
+
+CREATE FUNCTION site_stats.get_stats()
+RETURNS TABLE (
+    active_visitors bigint,
+    active_by_path jsonb,
+    total_page_views bigint,
+    unique_visitors bigint,
+    published_posts bigint,
+    published_pages bigint,
+    tracking_since timestamptz,
+    page_stats jsonb,
+    total_paths bigint,
+    visitor_locations jsonb,
+    source text
+)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM site_stats.resume_backfill();
+    RETURN QUERY
+    WITH state AS (
+        SELECT s.epoch, s.cursor, s.target
+        FROM site_stats.backfill_state AS s
+    ),
+    active AS (
+        SELECT a.session_id, a.current_path, a.city, a.country, a.latitude, a.longitude
+        FROM site_stats.active_sessions AS a
+        WHERE a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+    ),
+    totals AS (
+        SELECT COALESCE(sum(t.visitors), 0)::bigint AS visitors
+        FROM state AS s
+        JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+    ),
+    -- Visitors do not add up: a session of an uncounted view may be in the session set already.
+    new_sessions AS (
+        SELECT count(DISTINCT v.session_id) AS visitors
+        FROM state AS s
+        JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+        WHERE s.cursor < s.target
+            AND NOT EXISTS (
+                SELECT
+                FROM site_stats.sessions AS k
+                WHERE k.session_id = v.session_id AND k.epoch = s.epoch AND k.views > 0
+            )
+    ),
+    paths AS MATERIALIZED (
+        SELECT pv.path, pv.views, pv.last_view_id
+        FROM site_stats.path_views AS pv
+    ),
+    top AS (
+        SELECT p.path, p.views, p.last_view_id
+        FROM paths AS p
+        ORDER BY p.views DESC, p.path
+        LIMIT 50
+    )
+    SELECT
+        (SELECT count(*) FROM active),
+        (
+            SELECT COALESCE(
+                jsonb_agg(jsonb_build_object('path', n.path, 'count', n.visitors) ORDER BY n.visitors DESC, n.path),
+                '[]'
+            )
+            FROM (
+                SELECT a.current_path AS path, count(*) AS visitors
+                FROM active AS a
+                GROUP BY a.current_path
+            ) AS n
+        ),
+        (SELECT COALESCE(sum(p.views), 0)::bigint FROM paths AS p),
+        (SELECT t.visitors FROM totals AS t) + (SELECT n.visitors FROM new_sessions AS n),
+        (SELECT count(*) FROM site_stats.content AS c WHERE c.published AND c.page_type = 'blog'),
+        (SELECT count(*) FROM site_stats.content AS c WHERE c.published AND c.page_type = 'page'),
+        (SELECT min(v.viewed_at) FROM ONLY site_stats.page_views AS v),
+        (
+            SELECT COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'path', p.path,
+                        'title', site_stats.page_title(p.path, c.title),
+                        'pageType', site_stats.page_type_shown(p.path, c.page_type, p.last_view_id),
+                        'views', p.views
+                    )
+                    ORDER BY p.views DESC, p.path
+                ),
+                '[]'
+            )
+            FROM top AS p
+            LEFT JOIN site_stats.content AS c ON c.path = p.path
+        ),
+        (SELECT count(*) FROM paths),
+        (
+            SELECT COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'latitude', a.latitude, 'longitude', a.longitude, 'city', a.city, 'country', a.country
+                    )
+                    ORDER BY a.session_id
+                ),
+                '[]'
+            )
+            FROM active AS a
+            WHERE a.latitude IS NOT NULL AND a.longitude IS NOT NULL
+        ),
+        CASE
+            WHEN s.cursor = s.target THEN 'aggregates'
+            WHEN s.cursor = 0 AND NOT EXISTS (
+                SELECT FROM site_stats.site_totals AS t WHERE t.epoch = s.epoch
+            ) THEN 'direct count'
+            ELSE 'aggregates and direct count'
+        END
+    FROM state AS s;
+END
+$$;
+COMMENT ON FUNCTION site_stats.get_stats() IS
+    'The statistics page as one row, exact and from one snapshot at every moment; source tells how it was computed.';
+
+CREATE FUNCTION site_stats.check_totals()
+RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM site_stats.resume_backfill();
+    RETURN QUERY
+    WITH state AS MATERIALIZED (
+        SELECT s.epoch, s.cursor, s.target
+        FROM site_stats.backfill_state AS s
+    ),
+    -- The views that the aggregates must count, at the finest grain that any aggregate needs.
+    truth AS MATERIALIZED (
+        SELECT v.path, (v.viewed_at AT TIME ZONE 'UTC')::date AS day, v.session_id, count(*) AS views
+        FROM state AS s
+        JOIN ONLY site_stats.page_views AS v ON v.id <= s.cursor OR v.id > s.target
+        GROUP BY 1, 2, 3
+    ),
+    comparison AS (
+        SELECT 'site_totals.views' AS aggregate, NULL AS key, c.views AS counted, a.views AS actual
+        FROM (
+            SELECT COALESCE(sum(t.views), 0) AS views
+            FROM state AS s
+            JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+        ) AS c
+        CROSS JOIN (SELECT COALESCE(sum(r.views), 0) AS views FROM truth AS r) AS a
+        UNION ALL
+        SELECT 'site_totals.visitors', NULL, c.visitors, a.visitors
+        FROM (
+            SELECT COALESCE(sum(t.visitors), 0) AS visitors
+            FROM state AS s
+            JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+        ) AS c
+        CROSS JOIN (SELECT count(DISTINCT r.session_id) AS visitors FROM truth AS r) AS a
+        UNION ALL
+        SELECT 'path_totals', COALESCE(c.path, a.path), COALESCE(c.views, 0), COALESCE(a.views, 0)
+        FROM (
+            SELECT t.path, sum(t.views) AS views
+            FROM state AS s
+            JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+            GROUP BY t.path
+        ) AS c
+        FULL JOIN (SELECT r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.path) AS a ON a.path = c.path
+        UNION ALL
+        SELECT
+            'daily_totals',
+            to_char(COALESCE(c.day, a.day), 'YYYY-MM-DD') || ' ' || COALESCE(c.path, a.path),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
+        FROM (
+            SELECT t.day, t.path, sum(t.views) AS views
+            FROM state AS s
+            JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+            GROUP BY t.day, t.path
+        ) AS c
+        FULL JOIN (
+            SELECT r.day, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.day, r.path
+        ) AS a ON a.day = c.day AND a.path = c.path
+        UNION ALL
+        SELECT 'sessions', COALESCE(c.session_id, a.session_id), COALESCE(c.views, 0), COALESCE(a.views, 0)
+        FROM (
+            SELECT k.session_id, k.views FROM state AS s JOIN site_stats.sessions AS k ON k.epoch = s.epoch
+        ) AS c
+        FULL JOIN (
+            SELECT r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.session_id
+        ) AS a ON a.session_id = c.session_id
+        UNION ALL
+        -- A child or partition takes rows that are counted nowhere.
+        SELECT 'page_views', i.inhrelid::regclass::text, 0, NULL
+        FROM pg_inherits AS i
+        WHERE i.inhparent = 'site_stats.page_views'::regclass
+    )
+    SELECT m.aggregate, m.key, m.counted::bigint, m.actual::bigint
+    FROM comparison AS m
+    WHERE m.counted IS DISTINCT FROM m.actual
+    ORDER BY m.aggregate, m.key COLLATE "C";
+END
+$$;
+COMMENT ON FUNCTION site_stats.check_totals() IS
+    'Compares every aggregate with the page views in one snapshot and returns each difference: no row means sound.';

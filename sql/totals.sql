@@ -1,0 +1,109 @@
+-- totals: counters of views, kept by triggers and by the backfill through one piece of code.
+--
+-- Each counter is split over slots. A transaction borrows one slot until it ends and is the only writer of that
+-- slot's rows meanwhile, so counters never wait for each other; a counter's value is the sum over its slots, and one
+-- slot alone may be negative. A row counts only in the epoch that it names: the beginning of a backfill raises the
+-- epoch and so empties every counter at once, without touching a row.
+
+CREATE TABLE site_stats.path_totals (
+    path text COLLATE "C" NOT NULL,
+    slot integer NOT NULL,
+    epoch bigint NOT NULL,
+    views bigint NOT NULL,
+    page_type text NOT NULL,
+    last_view_id bigint NOT NULL,
+    CONSTRAINT path_totals_path_slot_pkey PRIMARY KEY (path, slot)
+) WITH (fillfactor = 70);
+
+COMMENT ON TABLE site_stats.path_totals IS 'Views of a path, split over slots. Derived: never write it by hand.';
+COMMENT ON COLUMN site_stats.path_totals.slot IS 'The part of the counter; only the sum over slots has a meaning.';
+COMMENT ON COLUMN site_stats.path_totals.epoch IS 'The epoch in which the row counts.';
+COMMENT ON COLUMN site_stats.path_totals.views IS 'Views counted in this slot; may be negative.';
+COMMENT ON COLUMN site_stats.path_totals.page_type IS 'The type of the view named by last_view_id.';
+COMMENT ON COLUMN site_stats.path_totals.last_view_id IS 'The newest view of the path in this slot, 0 for none.';
+
+CREATE TABLE site_stats.daily_totals (
+    day date NOT NULL,
+    path text COLLATE "C" NOT NULL,
+    slot integer NOT NULL,
+    epoch bigint NOT NULL,
+    views bigint NOT NULL,
+    CONSTRAINT daily_totals_day_path_slot_pkey PRIMARY KEY (day, path, slot)
+) WITH (fillfactor = 90);
+
+COMMENT ON TABLE site_stats.daily_totals IS
+    'Views of a path on a UTC day, split over slots. Derived: never write it by hand.';
+COMMENT ON COLUMN site_stats.daily_totals.day IS 'The day in UTC.';
+COMMENT ON COLUMN site_stats.daily_totals.slot IS 'The part of the counter; only the sum over slots has a meaning.';
+COMMENT ON COLUMN site_stats.daily_totals.epoch IS 'The epoch in which the row counts.';
+COMMENT ON COLUMN site_stats.daily_totals.views IS 'Views counted in this slot; may be negative.';
+
+CREATE TABLE site_stats.site_totals (
+    slot integer NOT NULL,
+    epoch bigint NOT NULL,
+    views bigint NOT NULL,
+    visitors bigint NOT NULL,
+    CONSTRAINT site_totals_slot_pkey PRIMARY KEY (slot)
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE site_stats.site_totals IS
+    'All views and all visitors, split over slots. Derived: never write it by hand.';
+COMMENT ON COLUMN site_stats.site_totals.slot IS 'The part of the counter; only the sum over slots has a meaning.';
+COMMENT ON COLUMN site_stats.site_totals.epoch IS 'The epoch in which the row counts.';
+COMMENT ON COLUMN site_stats.site_totals.views IS 'Views counted in this slot; may be negative.';
+COMMENT ON COLUMN site_stats.site_totals.visitors IS 'Sessions that came minus sessions that left; may be negative.';
+
+CREATE TABLE site_stats.sessions (
+    session_id text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    views bigint NOT NULL,
+    CONSTRAINT sessions_session_id_pkey PRIMARY KEY (session_id)
+) WITH (fillfactor = 80);
+
+COMMENT ON TABLE site_stats.sessions IS
+    'The session set: sessions with a counted view. Derived: never write it by hand.';
+COMMENT ON COLUMN site_stats.sessions.epoch IS 'The epoch in which the row counts.';
+COMMENT ON COLUMN site_stats.sessions.views IS 'Counted views of the session; the session leaves the set at 0.';
+
+CREATE FUNCTION site_stats.count_page_views()
+RETURNS trigger
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'count_page_views_wrapper';
+COMMENT ON FUNCTION site_stats.count_page_views() IS
+    'Trigger that adds changed page views to the aggregates, or leaves them to the backfill.';
+
+CREATE TRIGGER page_views_insert
+AFTER INSERT ON site_stats.page_views
+REFERENCING NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_page_views();
+
+CREATE TRIGGER page_views_update
+AFTER UPDATE ON site_stats.page_views
+REFERENCING OLD TABLE AS removed NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_page_views();
+
+CREATE TRIGGER page_views_delete
+AFTER DELETE ON site_stats.page_views
+REFERENCING OLD TABLE AS removed
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_page_views();
+
+CREATE TRIGGER page_views_truncate
+AFTER TRUNCATE ON site_stats.page_views
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_page_views();
+
+CREATE FUNCTION site_stats.fold_totals(max_rows integer DEFAULT 500)
+RETURNS bigint
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fold_totals_wrapper';
+COMMENT ON FUNCTION site_stats.fold_totals(integer) IS
+    'Moves the counters of idle slots into slot 0; returns how many rows it removed, at most max_rows of each table.';

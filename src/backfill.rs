@@ -1,0 +1,454 @@
+//! A run of a backfill, turn by turn.
+//!
+//! A turn is one transaction: it takes up requests, then begins a run, counts one batch, or clears a piece of what older
+//! epochs left. The worker, `CALL backfill()` and `backfill_turn()` all do the same turns. Killed anywhere, a run loses
+//! nothing and repeats nothing, since the cursor moves in the transaction that counts.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::fault::{self, Point};
+use crate::locks::{Class, Lock, Mode};
+use crate::settings::{self, BATCH_SIZES};
+use crate::spi::{Connection, Rows, See, Statement};
+use crate::tally::{PageView, Tally};
+use crate::upkeep::{self, Swept};
+use crate::{datum, error, requests, spi, state, totals, transaction};
+
+/// Rows that one turn of folding moves, and turns at most.
+const FOLD_ROWS: i32 = 5_000;
+const FOLD_TURNS: i64 = 1_000;
+
+/// How often a run says how far it is.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Takes all requests away; the newest counts.
+pub static TAKE_REQUESTS: Statement = Statement::new(
+    "WITH taken AS (
+          DELETE FROM site_stats.backfill_requests AS r
+          RETURNING r.id, r.action, r.batch_size, r.requested_at
+      )
+      SELECT t.action, t.batch_size, t.requested_at
+      FROM taken AS t
+      ORDER BY t.id DESC
+      LIMIT 1",
+    &[],
+);
+
+static READ_RUN: Statement = Statement::new(
+    "SELECT s.epoch, s.cursor, s.target, s.status, s.batch_size, s.views_total, s.views_done, s.swept_tables, s.swept_blocks
+      FROM site_stats.backfill_state AS s",
+    &[],
+);
+
+static BEGIN: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          epoch = s.epoch + 1,
+          cursor = 0,
+          target = (SELECT COALESCE(pg_catalog.max(v.id), 0) FROM ONLY site_stats.page_views AS v),
+          status = $1,
+          batch_size = $2,
+          views_done = 0,
+          views_total = NULL,
+          sessions_found = 0,
+          swept_tables = 0,
+          swept_blocks = 0,
+          requested_at = COALESCE($3, pg_catalog.clock_timestamp()),
+          started_at = pg_catalog.clock_timestamp(),
+          resumed_at = pg_catalog.clock_timestamp(),
+          views_done_at_resume = 0,
+          updated_at = pg_catalog.clock_timestamp(),
+          finished_at = NULL,
+          restarts = 0,
+          last_error = NULL
+      RETURNING s.target",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID],
+);
+
+static RESUME: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = 'running',
+          batch_size = COALESCE($1, s.batch_size),
+          resumed_at = pg_catalog.clock_timestamp(),
+          views_done_at_resume = s.views_done,
+          updated_at = pg_catalog.clock_timestamp(),
+          restarts = s.restarts + CASE WHEN $2 THEN 1 ELSE 0 END,
+          last_error = NULL",
+    &[pg_sys::INT4OID, pg_sys::BOOLOID],
+);
+
+pub static STOP: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = 'stopped',
+          updated_at = pg_catalog.clock_timestamp()
+      WHERE s.status = 'running'",
+    &[],
+);
+
+static COUNT_VIEWS: Statement = Statement::new(
+    "SELECT pg_catalog.count(*) FROM ONLY site_stats.page_views AS v WHERE v.id > $1 AND v.id <= $2",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static READ_BATCH: Statement = Statement::new(
+    "SELECT v.id, v.path, v.page_type, v.session_id, v.viewed_at
+      FROM ONLY site_stats.page_views AS v
+      WHERE v.id > $1 AND v.id <= $2
+      ORDER BY v.id
+      LIMIT $3",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+/// Compare and set: nobody else has moved the cursor, or begun another epoch, since it was read.
+static MOVE_CURSOR: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          cursor = $3,
+          views_done = s.views_done + $4,
+          sessions_found = s.sessions_found + $5,
+          views_total = COALESCE(s.views_total, $6),
+          updated_at = pg_catalog.clock_timestamp(),
+          last_error = NULL
+      WHERE s.epoch = $1 AND s.cursor = $2",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static MOVE_SWEEP: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          swept_tables = $2,
+          swept_blocks = $3,
+          updated_at = pg_catalog.clock_timestamp(),
+          last_error = NULL
+      WHERE s.epoch = $1 AND s.cursor = s.target",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static FINISH: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = 'complete',
+          views_total = s.views_done,
+          updated_at = pg_catalog.clock_timestamp(),
+          finished_at = pg_catalog.clock_timestamp(),
+          last_error = NULL
+      WHERE s.epoch = $1 AND s.cursor = s.target",
+    &[pg_sys::INT8OID],
+);
+
+static FAIL: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = CASE WHEN $1 AND s.status = 'running' THEN 'failed' ELSE s.status END,
+          last_error = $2,
+          updated_at = pg_catalog.clock_timestamp()",
+    &[pg_sys::BOOLOID, pg_sys::TEXTOID],
+);
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A run has begun: every view up to the target is to be counted.
+    Began { target: i64 },
+    /// A run goes on; `interrupted` if the process that ran it died.
+    Resumed { interrupted: bool },
+    /// A batch was counted.
+    Counted { views_done: i64, views_total: i64 },
+    /// A piece of what older epochs left is cleared, or a few idle slots are folded.
+    Cleared,
+    /// All is counted and cleared.
+    Finished { views: i64 },
+    /// The run was asked to stop.
+    Stopped,
+    /// No run is under way and none is asked for.
+    Idle,
+}
+
+/// The state of the run as a turn finds it.
+struct Run {
+    epoch: i64,
+    cursor: i64,
+    target: i64,
+    status: String,
+    batch_size: Option<i32>,
+    views_total: Option<i64>,
+    views_done: i64,
+    swept: Swept,
+}
+
+impl Run {
+    fn read(connection: &Connection) -> Result<Self, ErrorReport> {
+        let row = READ_RUN.run(connection, See::Current, &[])?;
+        if row.is_empty() {
+            return Err(error::not_installed("backfill_state"));
+        }
+        Ok(Run {
+            epoch: row.bigint(0, 1),
+            cursor: row.bigint(0, 2),
+            target: row.bigint(0, 3),
+            status: row.word(0, 4),
+            batch_size: row.get(0, 5).map(|datum| datum.value() as i32),
+            views_total: row.get(0, 6).map(|datum| datum.value() as i64),
+            views_done: row.bigint(0, 7),
+            swept: Swept { tables: row.bigint(0, 8), blocks: row.bigint(0, 9) },
+        })
+    }
+
+    fn is_unfinished(&self) -> bool {
+        is_unfinished(&self.status)
+    }
+}
+
+/// Whether a run in this status has work left.
+pub fn is_unfinished(status: &str) -> bool {
+    !matches!(status, "idle" | "complete")
+}
+
+/// One turn of the process that holds the run lock. `first` if it is that process's first.
+pub fn turn(page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
+    in_turn(page_views, |connection| {
+        let request = TAKE_REQUESTS.run(connection, See::Current, &[])?;
+        let action = request.word(0, 1);
+        let batch_size = request.get(0, 2);
+        let run = Run::read(connection)?;
+        match action.as_str() {
+            "stop" => {
+                STOP.run(connection, See::Current, &[])?;
+                return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
+            }
+            "start" if run.is_unfinished() => {
+                let interrupted = first && run.status == "running";
+                resume(connection, batch_size, interrupted)?;
+                return Ok(Turn::Resumed { interrupted });
+            }
+            "start" => {
+                let target = begin(connection, page_views, "running", batch_size, request.get(0, 3))?;
+                return Ok(Turn::Began { target });
+            }
+            _ => {}
+        }
+        if run.status != "running" {
+            return Ok(Turn::Idle);
+        }
+        if first {
+            resume(connection, None, true)?;
+            return Ok(Turn::Resumed { interrupted: true });
+        }
+        advance(connection, page_views, run, None)
+    })
+}
+
+/// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.
+pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Result<(), ErrorReport> {
+    in_turn(page_views, |connection| {
+        let arguments = [Some(pg_sys::Datum::from(finally)), Some(datum::text(message.as_bytes()))];
+        FAIL.run(connection, See::Current, &arguments)?;
+        Ok(())
+    })
+}
+
+/// The conditions of a turn: it sees what is committed, waits for nobody for long, and acts as the owner.
+fn in_turn<R>(
+    page_views: pg_sys::Oid,
+    work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    error::require_writable(c"a backfill");
+    if state::uses_one_snapshot() {
+        return Err(error::wrong_isolation("a backfill"));
+    }
+    let timeout = CString::new(settings::backfill_lock_timeout().as_millis().to_string()).unwrap_or_default();
+    let settings = [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"row_security", c"off"),
+        (c"lock_timeout", timeout.as_c_str()),
+    ];
+    transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
+}
+
+/// Begins a run: all views up to the last one are to be counted, and the counts of before are void. No writer is in
+/// flight meanwhile (the table's lock), and no batch (the gate). Whoever writes next waits at most for the lock timeout.
+fn begin(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    status: &str,
+    batch_size: Option<pg_sys::Datum>,
+    requested_at: Option<pg_sys::Datum>,
+) -> Result<i64, ErrorReport> {
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
+    Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
+    let arguments = [Some(datum::text(status.as_bytes())), batch_size, requested_at];
+    let begun = BEGIN.run(connection, See::Current, &arguments)?;
+    state::announce_change(page_views);
+    Ok(begun.bigint(0, 1))
+}
+
+fn resume(
+    connection: &Connection,
+    batch_size: Option<pg_sys::Datum>,
+    interrupted: bool,
+) -> Result<(), ErrorReport> {
+    RESUME.run(connection, See::Current, &[batch_size, Some(pg_sys::Datum::from(interrupted))])?;
+    Ok(())
+}
+
+/// Does the next piece of work of a run: a batch, then the clean-up piece by piece, then the end.
+fn advance(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    run: Run,
+    batch_size: Option<i32>,
+) -> Result<Turn, ErrorReport> {
+    // Keeps a TRUNCATE, and with it another epoch, away until the turn is over.
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+    if run.cursor < run.target {
+        return count_batch(connection, page_views, run, batch_size);
+    }
+    if clear(connection, page_views, &run)? {
+        return Ok(Turn::Cleared);
+    }
+    require_one(FINISH.run(connection, See::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
+    // Cursor and counts travel together, so a batch's commit may be lost; the last one's must not be.
+    // SAFETY: marks the open transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+    Ok(Turn::Finished { views: run.views_done })
+}
+
+/// Counts the next views above the cursor and moves it. Their rows are read after the gate is held: every writer that
+/// decided by an earlier cursor has ended, and what it wrote is seen.
+fn count_batch(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    run: Run,
+    batch_size: Option<i32>,
+) -> Result<Turn, ErrorReport> {
+    let number = |value: i64| Some(pg_sys::Datum::from(value));
+    let views_total = match run.views_total {
+        Some(views_total) => views_total,
+        None => {
+            let range = [number(run.cursor), number(run.target)];
+            run.views_done + COUNT_VIEWS.run(connection, See::Current, &range)?.bigint(0, 1)
+        }
+    };
+    Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
+    fault::trip(Point::Locked);
+    let now = state::latest()?;
+    if (now.epoch, now.cursor, now.target) != (run.epoch, run.cursor, run.target) {
+        return Err(error::state_changed());
+    }
+
+    let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
+    let batch = [number(run.cursor), number(run.target), number(limit)];
+    let rows = READ_BATCH.run(connection, See::Current, &batch)?;
+    fault::trip(Point::Read);
+    let (mut tally, mut sessions_found, mut last) = (Tally::default(), 0, run.cursor);
+    for row in 0..rows.len() {
+        if let Some(view) = view(&rows, row) {
+            last = view.id;
+            tally.add(&view);
+        }
+        if tally.is_full() {
+            sessions_found += totals::flush(page_views, run.epoch, &mut tally)?.sessions_found;
+        }
+    }
+    sessions_found += totals::flush(page_views, run.epoch, &mut tally)?.sessions_found;
+
+    fault::trip(Point::Counted);
+    let counted = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    let cursor = if counted < limit { run.target } else { last };
+    require_one(MOVE_CURSOR.run(
+        connection,
+        See::Current,
+        &[
+            number(run.epoch),
+            number(run.cursor),
+            number(cursor),
+            number(counted),
+            number(sessions_found),
+            number(views_total),
+        ],
+    )?)?;
+    fault::trip(Point::Moved);
+    Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
+}
+
+/// A row of a batch; its texts live as long as the rows.
+fn view<'r>(rows: &'r Rows, row: usize) -> Option<PageView<'r>> {
+    Some(PageView {
+        id: rows.bigint(row, 1),
+        path: rows.text(row, 2)?,
+        page_type: rows.text(row, 3)?,
+        session_id: rows.text(row, 4)?,
+        viewed_at: rows.bigint(row, 5),
+    })
+}
+
+/// Removes some rows of older epochs, then folds some idle slots; false when nothing is left to do.
+fn clear(connection: &Connection, page_views: pg_sys::Oid, run: &Run) -> Result<bool, ErrorReport> {
+    let swept = if !run.swept.is_all() {
+        upkeep::sweep(connection, run.epoch, run.swept)?
+    } else if run.swept.blocks < FOLD_TURNS && upkeep::fold(connection, page_views, run.epoch, FOLD_ROWS)? > 0
+    {
+        Swept { blocks: run.swept.blocks + 1, ..run.swept }
+    } else {
+        return Ok(false);
+    };
+    let arguments = [run.epoch, swept.tables, swept.blocks].map(|number| Some(pg_sys::Datum::from(number)));
+    require_one(MOVE_SWEEP.run(connection, See::Current, &arguments)?)?;
+    Ok(true)
+}
+
+fn require_one(written: Rows) -> Result<(), ErrorReport> {
+    if written.len() == 1 { Ok(()) } else { Err(error::state_changed()) }
+}
+
+/// Rows per batch as a caller asks for them, if that is sound.
+pub fn valid_batch_size(batch_size: Option<i32>) -> Result<Option<i32>, ErrorReport> {
+    match batch_size {
+        Some(size) if !BATCH_SIZES.contains(&size) => {
+            Err(error::out_of_range("batch_size", size, *BATCH_SIZES.start(), *BATCH_SIZES.end()))
+        }
+        size => Ok(size),
+    }
+}
+
+/// Begins a backfill in this transaction and leaves it stopped before its first batch. Returns the target: the id up to
+/// which views are to be counted. Waits at most `site_stats.backfill_lock_timeout` for open writers.
+///
+/// # Errors
+/// 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction or on a standby, 55006 while another
+/// process runs a backfill, 55P03 when a writer stays longer than the timeout.
+#[pg_extern(sql = false)]
+fn begin_backfill() -> Result<i64, ErrorReport> {
+    let page_views = state::page_views()?;
+    in_turn(page_views, |connection| {
+        if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
+            return Err(error::already_running());
+        }
+        begin(connection, page_views, "stopped", None, None)
+    })
+}
+
+/// Does one turn of an unfinished backfill in this transaction, whether it is stopped or not. Returns false when nothing
+/// is left to do.
+///
+/// # Errors
+/// 22023 for a batch size out of range, 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction
+/// or on a standby, 55006 while another process runs a backfill, 55P03 when somebody holds a lock for longer than
+/// `site_stats.backfill_lock_timeout`.
+#[pg_extern(sql = false)]
+fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
+    let batch_size = valid_batch_size(batch_size)?;
+    let page_views = state::page_views()?;
+    in_turn(page_views, |connection| {
+        if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
+            return Err(error::already_running());
+        }
+        let run = Run::read(connection)?;
+        if !run.is_unfinished() {
+            return Ok(false);
+        }
+        let turn = advance(connection, page_views, run, batch_size)?;
+        Ok(!matches!(turn, Turn::Finished { .. }))
+    })
+}

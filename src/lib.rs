@@ -1,0 +1,67 @@
+//! site_stats keeps the statistics of a web site inside PostgreSQL.
+//!
+//! Page views are the truth; aggregates are derived from them by triggers, in the same transaction, and by a
+//! backfill, in batches. One invariant holds at every moment and everything follows from it:
+//!
+//! > A page view is counted in the aggregates of the current epoch if and only if its id is not in `(cursor, target]`.
+//!
+//! SQL (`sql/*.sql`) decides which rows; Rust decides when, what is valid, and does the arithmetic of deltas.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `page_views` | the triggers: changed rows into a tally |
+//! | `tally` | the arithmetic: rows into deltas per path, day and session |
+//! | `totals` | the only code that counts: a tally into the aggregates |
+//! | `slots` | which part of each counter a transaction may write |
+//! | `upkeep` | old rows out, idle slots together |
+//! | `state` | the row that says which views are counted |
+//! | `sessions` | what a site calls: a view, a heartbeat |
+//! | `backfill` | a run, turn by turn |
+//! | `requests` | start, stop, wait |
+//! | `worker`, `foreground` | who takes the turns: a background process, or `CALL backfill()` |
+//! | `transaction` | the conditions that a turn runs under |
+//! | `locks`, `spi`, `datum` | the ways into the server that pgrx does not have |
+//! | `settings`, `error` | every setting, every message |
+//! | `fault` | faults on purpose, in builds for tests |
+
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+// pgrx's own error type, which every function of the SQL interface returns.
+#![allow(clippy::result_large_err)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+use pgrx::prelude::*;
+
+mod backfill;
+mod datum;
+mod error;
+mod fault;
+mod foreground;
+mod locks;
+mod page_views;
+mod requests;
+mod sessions;
+mod settings;
+mod slots;
+mod spi;
+mod state;
+mod tally;
+mod totals;
+mod transaction;
+mod upkeep;
+mod worker;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/page_views.sql", name = "page_views", bootstrap);
+extension_sql_file!("../sql/totals.sql", name = "totals", requires = ["page_views"]);
+extension_sql_file!("../sql/sessions.sql", name = "sessions", requires = ["totals"]);
+extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["sessions"]);
+extension_sql_file!("../sql/stats.sql", name = "stats", requires = ["backfill"]);
+extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["stats"], finalize);
+
+/// Runs once in each process that loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::register();
+    state::watch_for_changes();
+}

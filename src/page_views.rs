@@ -1,0 +1,169 @@
+//! The triggers of `page_views`: rows that a statement changed go into a tally, or are left to the backfill.
+//!
+//! One function serves INSERT, UPDATE, DELETE and TRUNCATE. It runs once for a statement, with all of its rows in
+//! transition tables, which are read directly: for a statement of one row that is much cheaper than a query.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::{AllocatedByRust, PgMemoryContexts, PgTrigger};
+
+use crate::locks::{Class, Lock, Mode};
+use crate::spi::{Connection, See, Statement};
+use crate::state::Writer;
+use crate::tally::{PageView, Tally};
+use crate::{datum, error, spi, state, totals};
+
+/// Columns of `page_views`; later ones are the owner's own.
+const COLUMNS: usize = 5;
+
+/// All counts of before are void; whatever was being counted is gone.
+static EMPTY: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          epoch = s.epoch + 1,
+          cursor = 0,
+          target = 0,
+          status = CASE WHEN s.status IN ('stopped', 'failed') THEN 'complete' ELSE s.status END,
+          updated_at = pg_catalog.now(),
+          finished_at = CASE WHEN s.status IN ('stopped', 'failed') THEN pg_catalog.now() ELSE s.finished_at END",
+    &[],
+);
+
+/// The trigger function; its errors are raised here, since pgrx would turn one that it returned into a panic.
+#[pg_trigger(sql = false)]
+fn count_page_views<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, std::convert::Infallible> {
+    if let Err(report) = count_change(trigger.trigger_data()) {
+        report.report(PgLogLevel::ERROR);
+    }
+    Ok(None)
+}
+
+fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
+    let page_views = state::page_views()?;
+    let event = change.tg_event;
+    let is_ours = event & pg_sys::TRIGGER_EVENT_ROW == 0
+        && event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER
+        // SAFETY: the trigger manager passes an open relation.
+        && unsafe { (*change.tg_relation).rd_id } == page_views;
+    if !is_ours {
+        return Err(error::foreign_trigger());
+    }
+    if event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE {
+        return spi::connect(|connection| empty(connection, page_views));
+    }
+    // SAFETY: the trigger manager passes a table of each kind that the trigger names, with the rows of its relation.
+    let (mut removed, mut added) = unsafe {
+        (
+            TransitionTable::open(change.tg_oldtable, change.tg_relation)?,
+            TransitionTable::open(change.tg_newtable, change.tg_relation)?,
+        )
+    };
+    if removed.is_none() && added.is_none() {
+        return Ok(());
+    }
+
+    let mut writer = Writer::new(page_views)?;
+    let mut tally = Tally::default();
+    // Row by row from both tables: an UPDATE leaves the old and the new row in the same place of each, and what one takes
+    // away the other often brings back.
+    loop {
+        let old = removed.as_mut().and_then(TransitionTable::next);
+        let new = added.as_mut().and_then(TransitionTable::next);
+        match (&old, &new) {
+            (None, None) => break,
+            (Some(old), Some(new)) if old.id == new.id && new.counts_like(old) => continue,
+            _ => {}
+        }
+        if let Some(view) = &old
+            && writer.counts(view.id)?
+        {
+            tally.subtract(view);
+        }
+        if let Some(view) = &new
+            && writer.counts(view.id)?
+        {
+            tally.add(view);
+        }
+        if tally.is_full() {
+            totals::flush(page_views, writer.epoch(), &mut tally)?;
+        }
+        pgrx::check_for_interrupts!();
+    }
+    totals::flush(page_views, writer.epoch(), &mut tally)?;
+    removed.into_iter().chain(added).for_each(TransitionTable::close);
+    Ok(())
+}
+
+/// TRUNCATE: its ACCESS EXCLUSIVE lock and the gate keep writers and batches away until it is committed.
+fn empty(connection: &Connection, page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+    Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
+    EMPTY.run(connection, See::Current, &[])?;
+    state::announce_change(page_views);
+    Ok(())
+}
+
+/// A cursor of its own over the old or the new rows of a statement.
+struct TransitionTable {
+    rows: *mut pg_sys::Tuplestorestate,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Holds the row's compressed values, as they are uncompressed.
+    scratch: PgMemoryContexts,
+}
+
+impl TransitionTable {
+    /// `None` if there is no such table or it has no row: a statement that touches none fires the trigger too.
+    ///
+    /// # Safety
+    /// `rows` must be null or hold rows of `relation`, and both must outlive the result. After an error the
+    /// transaction's end frees what `close` would have.
+    unsafe fn open(
+        rows: *mut pg_sys::Tuplestorestate,
+        relation: pg_sys::Relation,
+    ) -> Result<Option<Self>, ErrorReport> {
+        // SAFETY: as the caller vouches. Pointer 0 of the store may be anywhere, so this takes one of its own.
+        unsafe {
+            if rows.is_null() || pg_sys::tuplestore_tuple_count(rows) == 0 {
+                return Ok(None);
+            }
+            let description = (*relation).rd_att;
+            if usize::try_from((*description).natts).unwrap_or(0) < COLUMNS {
+                return Err(error::not_installed("page_views"));
+            }
+            let pointer = pg_sys::tuplestore_alloc_read_pointer(rows, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(rows, pointer);
+            pg_sys::tuplestore_rescan(rows);
+            let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
+            Ok(Some(TransitionTable { rows, slot, scratch: PgMemoryContexts::new("site_stats row") }))
+        }
+    }
+
+    /// The next row. It is borrowed from the store, and good until the next call.
+    fn next(&mut self) -> Option<PageView<'_>> {
+        // SAFETY: the slot has the relation's columns, at least `COLUMNS` of them, whose types the install script chose
+        // and whose NOT NULL constraints the row has passed. Nothing points into the scratch memory any more.
+        unsafe {
+            if !pg_sys::tuplestore_gettupleslot(self.rows, true, false, self.slot) {
+                return None;
+            }
+            pg_sys::slot_getsomeattrs_int(self.slot, COLUMNS as i32);
+            self.scratch.reset();
+            let slot = self.slot;
+            self.scratch.switch_to(|_| {
+                let value = |column: usize| *(*slot).tts_values.add(column);
+                Some(PageView {
+                    id: value(0).value() as i64,
+                    path: datum::text_bytes(value(1)),
+                    page_type: datum::text_bytes(value(2)),
+                    session_id: datum::text_bytes(value(3)),
+                    viewed_at: value(4).value() as i64,
+                })
+            })
+        }
+    }
+
+    fn close(self) {
+        // SAFETY: made by `open`, and not used any more.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
+    }
+}

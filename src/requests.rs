@@ -1,0 +1,237 @@
+//! Requests to start and to stop a backfill, and waiting for one.
+//!
+//! A request is a row that its transaction may still roll back, apart from the state row, so that it blocks neither a batch
+//! nor a writer. Whoever runs a backfill takes it up in its next turn; if nobody does, a worker is launched.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::backfill::{STOP, TAKE_REQUESTS, is_unfinished, valid_batch_size};
+use crate::locks::{Class, Lock, Mode};
+use crate::spi::{Connection, See, Statement};
+use crate::{datum, error, spi, state, worker};
+
+/// How often `wait_for_backfill()` looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a process that has launched a worker leaves it to come up.
+const LAUNCH_INTERVAL: Duration = Duration::from_secs(1);
+
+static REQUEST: Statement = Statement::new(
+    "INSERT INTO site_stats.backfill_requests (action, batch_size) VALUES ($1, $2)",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID],
+);
+
+static LOOK: Statement = Statement::new(
+    "SELECT
+          s.status,
+          (SELECT r.action FROM site_stats.backfill_requests AS r ORDER BY r.id DESC LIMIT 1)
+      FROM site_stats.backfill_state AS s",
+    &[],
+);
+
+/// Whether there is anything to count, or any count to take back.
+static ANYTHING: Statement = Statement::new(
+    "SELECT
+          EXISTS (SELECT FROM ONLY site_stats.page_views)
+          OR EXISTS (
+              SELECT
+              FROM site_stats.backfill_state AS s
+              JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+              WHERE t.views <> 0
+          )
+          OR EXISTS (
+              SELECT
+              FROM site_stats.backfill_state AS s
+              JOIN site_stats.sessions AS t ON t.epoch = s.epoch
+          )",
+    &[],
+);
+
+/// The lock of the process that runs a backfill.
+pub fn run_lock(page_views: pg_sys::Oid) -> Lock {
+    Lock::new(Class::Run, page_views, 0)
+}
+
+/// The lock of a request that is not committed yet.
+pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
+    Lock::new(Class::Request, page_views, 0)
+}
+
+/// Whether a request waits to be taken up.
+pub fn is_requested() -> Result<bool, ErrorReport> {
+    spi::connect(|connection| Ok(LOOK.run(connection, See::Latest, &[])?.get(0, 2).is_some()))
+}
+
+/// What becomes of a request to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    NothingToDo,
+    Started,
+    Resumed,
+    AlreadyRunning,
+}
+
+/// Records a request to start, for whoever takes the run lock next. Reads what is committed now at any isolation level,
+/// and blocks nobody but other requests.
+pub fn request_start(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    batch_size: Option<i32>,
+) -> Result<Answer, ErrorReport> {
+    request_lock(page_views).acquire(Mode::Exclusive);
+    let look = LOOK.run(connection, See::Latest, &[])?;
+    let (status, requested) = (look.word(0, 1), look.word(0, 2));
+    let answer = match (status.as_str(), requested.as_str()) {
+        (_, "start") => return Ok(Answer::AlreadyRunning),
+        ("running", "") if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
+        (status, _) if is_unfinished(status) => Answer::Resumed,
+        _ if ANYTHING.run(connection, See::Latest, &[])?.boolean(0, 1) => Answer::Started,
+        _ => return Ok(Answer::NothingToDo),
+    };
+    let batch_size = batch_size.map(pg_sys::Datum::from);
+    REQUEST.run(connection, See::Current, &[Some(datum::text(b"start")), batch_size])?;
+    Ok(answer)
+}
+
+/// Asks for a rebuild of the aggregates by a background worker. It begins when the calling transaction commits, and never
+/// if that is rolled back. `batch_size` is in rows; NULL is the setting `site_stats.backfill_batch_size`.
+///
+/// Returns `No page views to backfill`, `Backfill started`, `Backfill resumed` or `Backfill already running`, each with
+/// what to look at next.
+///
+/// # Errors
+/// 22023 for a batch size out of range, 53000 when no background worker is to be had, 25006 in a read-only transaction or
+/// on a standby.
+#[pg_extern(sql = false)]
+fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> {
+    error::require_writable(c"site_stats.start_backfill()");
+    let batch_size = valid_batch_size(batch_size)?;
+    let page_views = state::page_views()?;
+    let answer = spi::connect(|connection| request_start(connection, page_views, batch_size))?;
+    let is_run = !run_lock(page_views).is_free();
+    // A run that is ending may not see the request any more; a worker too many sees that and leaves.
+    let needs_worker = match answer {
+        Answer::NothingToDo => false,
+        Answer::AlreadyRunning => !is_run,
+        Answer::Started | Answer::Resumed => true,
+    };
+    if needs_worker && !worker::launch() && !is_run {
+        return Err(error::no_worker_slot());
+    }
+    Ok(match answer {
+        Answer::NothingToDo => {
+            "No page views to backfill: the statistics are complete, see SELECT * FROM site_stats.get_stats()"
+        }
+        Answer::Started => "Backfill started: watch it with SELECT * FROM site_stats.backfill_progress",
+        Answer::Resumed => "Backfill resumed: watch it with SELECT * FROM site_stats.backfill_progress",
+        Answer::AlreadyRunning => {
+            "Backfill already running: watch it with SELECT * FROM site_stats.backfill_progress"
+        }
+    })
+}
+
+/// Asks a requested or running backfill to stop after its current batch, when the calling transaction commits.
+/// `start_backfill()` goes on from there. Returns false, and does nothing, if none is requested or running.
+///
+/// # Errors
+/// 25006 in a read-only transaction or on a standby.
+#[pg_extern(sql = false)]
+fn stop_backfill() -> Result<bool, ErrorReport> {
+    error::require_writable(c"site_stats.stop_backfill()");
+    let page_views = state::page_views()?;
+    spi::connect(|connection| {
+        request_lock(page_views).acquire(Mode::Exclusive);
+        let look = LOOK.run(connection, See::Latest, &[])?;
+        let stoppable = match look.word(0, 2).as_str() {
+            "start" => true,
+            "stop" => false,
+            _ => look.word(0, 1) == "running",
+        };
+        if !stoppable {
+            return Ok(false);
+        }
+        if run_lock(page_views).is_free() {
+            // Nobody is there to take up the request.
+            TAKE_REQUESTS.run(connection, See::Current, &[])?;
+            STOP.run(connection, See::Current, &[])?;
+        } else {
+            REQUEST.run(connection, See::Current, &[Some(datum::text(b"stop")), None])?;
+        }
+        Ok(true)
+    })
+}
+
+/// Waits until the backfill is complete. Returns true then, and when there is none; false if it stopped or failed, or if
+/// the timeout passed first.
+///
+/// # Errors
+/// 22004 for NULL, 22023 for a negative timeout, 25001 if the same transaction requested the backfill.
+#[pg_extern(sql = false)]
+fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
+    let hint = "Pass an interval, such as '1 hour'.";
+    let timeout = timeout.ok_or_else(|| error::null_argument("timeout", hint))?;
+    let timeout =
+        u64::try_from(timeout.as_micros()).map_err(|_| error::negative_argument("timeout", hint))?;
+    let page_views = state::page_views()?;
+    let (began, timeout) = (Instant::now(), Duration::from_micros(timeout));
+    if request_lock(page_views).is_held() {
+        return Err(error::uncommitted_request());
+    }
+    loop {
+        let (status, requested) = spi::connect(|connection| {
+            let look = LOOK.run(connection, See::Latest, &[])?;
+            Ok((look.word(0, 1), look.word(0, 2)))
+        })?;
+        match (status.as_str(), requested.as_str()) {
+            (_, "start") | ("running", _) => {}
+            ("idle" | "complete", _) => return Ok(true),
+            _ => return Ok(false),
+        }
+        resume_if_interrupted();
+        let left = timeout.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        worker::nap(left.min(POLL_INTERVAL));
+    }
+}
+
+/// Starts a worker if a backfill is unfinished and none runs it. Never fails, and writes nothing.
+#[pg_extern(sql = false)]
+fn resume_backfill() {
+    resume_if_interrupted();
+}
+
+thread_local! {
+    /// When this process launched a worker last.
+    static LAUNCHED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// What every function does in passing, so that nobody has to remember a backfill that a crash interrupted.
+pub fn resume_if_interrupted() {
+    // SAFETY: reads the state of the server and of this process.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return;
+    }
+    if LAUNCHED.get().is_some_and(|launched| launched.elapsed() < LAUNCH_INTERVAL) {
+        return;
+    }
+    let Ok(page_views) = state::page_views() else { return };
+    let look = spi::connect(|connection| {
+        let look = LOOK.run(connection, See::Latest, &[])?;
+        Ok((look.word(0, 1), look.word(0, 2)))
+    });
+    let unattended = match look {
+        Ok((status, requested)) => requested == "start" || status == "running" && requested.is_empty(),
+        Err(_) => false,
+    };
+    if unattended && run_lock(page_views).is_free() {
+        LAUNCHED.set(Some(Instant::now()));
+        worker::launch();
+    }
+}

@@ -1,0 +1,190 @@
+//! The row that says which views are counted, and what a writer makes of it.
+//!
+//! A writer decides for each row that it touches whether the aggregates count it. For ids above `target` the answer is
+//! yes whatever else happens, and `epoch` and `target` change only under a lock on `page_views` that no writer is in
+//! flight under; so they are cached, and the cache is cleared by the relation-cache invalidation that comes with the
+//! change. For ids in `(0, target]` of an unfinished backfill the writer takes the gate shared and reads the cursor after
+//! that: it cannot move again until the writer's transaction ends.
+//!
+//! A REPEATABLE READ transaction decides by what is committed now, too, and not by its snapshot, or a row would be
+//! left out by both sides. If the two differ in a way that its own reads could tell, it gets 40001 instead.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_guard, pg_sys};
+
+use crate::error;
+use crate::locks::{Class, Lock, Mode};
+
+/// Columns of `backfill_state` up to the last one read here.
+const COLUMNS: usize = 4;
+
+/// Which views the aggregates count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    pub epoch: i64,
+    pub cursor: i64,
+    pub target: i64,
+}
+
+impl State {
+    /// Whether the aggregates count every view.
+    pub fn is_complete(&self) -> bool {
+        self.cursor == self.target
+    }
+}
+
+/// A state that is current as long as the cache holds it, but for a cursor below the target.
+#[derive(Clone, Copy)]
+struct Cached {
+    page_views: pg_sys::Oid,
+    state: State,
+}
+
+thread_local! {
+    static CACHE: Cell<Option<Cached>> = const { Cell::new(None) };
+}
+
+/// The table `site_stats.<name>` as it is called now.
+pub fn table(name: &std::ffi::CStr) -> Result<pg_sys::Oid, ErrorReport> {
+    // SAFETY: look-ups in the system caches with NUL-terminated names; a transaction is open.
+    let found = unsafe {
+        match pg_sys::get_namespace_oid(c"site_stats".as_ptr(), true) {
+            pg_sys::InvalidOid => pg_sys::InvalidOid,
+            schema => pg_sys::get_relname_relid(name.as_ptr(), schema),
+        }
+    };
+    match found {
+        pg_sys::InvalidOid => Err(error::not_installed(&name.to_string_lossy())),
+        table => Ok(table),
+    }
+}
+
+/// The table `site_stats.page_views`.
+pub fn page_views() -> Result<pg_sys::Oid, ErrorReport> {
+    table(c"page_views")
+}
+
+/// The state as committed now, with this transaction's own changes, at any isolation level.
+pub fn latest() -> Result<State, ErrorReport> {
+    // SAFETY: a transaction is open.
+    read(unsafe { pg_sys::GetLatestSnapshot() })
+}
+
+/// What the decisions of one statement rest on.
+pub struct Writer {
+    page_views: pg_sys::Oid,
+    state: State,
+    /// The state that the transaction's own reads see, where that is not always the latest.
+    seen: Option<State>,
+    holds_gate: bool,
+}
+
+impl Writer {
+    /// For a statement that writes `page_views`, whose lock it holds.
+    pub fn new(page_views: pg_sys::Oid) -> Result<Self, ErrorReport> {
+        let state = match CACHE.get() {
+            Some(cached) if cached.page_views == page_views => cached.state,
+            _ => {
+                let state = latest()?;
+                CACHE.set(Some(Cached { page_views, state }));
+                state
+            }
+        };
+        let seen = if uses_one_snapshot() {
+            // SAFETY: a transaction is open; at this isolation level it is the transaction's only snapshot.
+            let seen = read(unsafe { pg_sys::GetTransactionSnapshot() })?;
+            if (seen.epoch, seen.target) != (state.epoch, state.target) {
+                return Err(error::stale_snapshot());
+            }
+            Some(seen)
+        } else {
+            None
+        };
+        Ok(Writer { page_views, state, seen, holds_gate: false })
+    }
+
+    /// The epoch that counters are written for.
+    pub fn epoch(&self) -> i64 {
+        self.state.epoch
+    }
+
+    /// Whether the aggregates count the view with this id.
+    pub fn counts(&mut self, id: i64) -> Result<bool, ErrorReport> {
+        if id > self.state.target {
+            return Ok(true);
+        }
+        if !self.state.is_complete() && !self.holds_gate {
+            Lock::new(Class::Gate, self.page_views, 0).acquire(Mode::Shared);
+            self.holds_gate = true;
+            self.state = latest()?;
+            CACHE.set(Some(Cached { page_views: self.page_views, state: self.state }));
+        }
+        if self.seen.is_some_and(|seen| seen.cursor != self.state.cursor) {
+            return Err(error::stale_snapshot());
+        }
+        Ok(id <= self.state.cursor)
+    }
+}
+
+/// Tells every process, when this transaction commits, that the epoch or the target is another one.
+pub fn announce_change(page_views: pg_sys::Oid) {
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(page_views) };
+}
+
+/// Clears the cache whenever `page_views` changes.
+pub fn watch_for_changes() {
+    // SAFETY: called once in a process; the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
+}
+
+#[pg_guard]
+extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    if CACHE.get().is_some_and(|cached| relation == pg_sys::InvalidOid || relation == cached.page_views) {
+        CACHE.set(None);
+    }
+}
+
+/// Whether the transaction sees one snapshot from its first statement to its end.
+pub fn uses_one_snapshot() -> bool {
+    // SAFETY: a plain integer of this process.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Reads the row directly: this runs in every statement of a writer that is not served from the cache.
+fn read(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
+    let table = table(c"backfill_state")?;
+    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
+    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
+    // closes all three.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let description = (*relation).rd_att;
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            snapshot,
+            0,
+            std::ptr::null_mut(),
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        let columns = usize::try_from((*description).natts).unwrap_or(0);
+        let state = if tuple.is_null() || columns < COLUMNS {
+            Err(error::not_installed("backfill_state"))
+        } else {
+            let mut values = vec![pg_sys::Datum::from(0); columns];
+            let mut nulls = vec![false; columns];
+            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let number = |column: usize| values[column].value() as i64;
+            Ok(State { epoch: number(1), cursor: number(2), target: number(3) })
+        };
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        state
+    }
+}

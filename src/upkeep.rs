@@ -1,0 +1,243 @@
+//! What keeps the aggregates small without changing what they say: rows of older epochs and of no views are removed, and
+//! the counters of idle slots are moved into slot 0.
+//!
+//! Both pass over rows that somebody else is writing, and so never wait for a writer.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::spi::{Connection, See, Statement};
+use crate::{error, slots, spi, state};
+
+/// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
+/// after the last, `$3` is the current epoch.
+macro_rules! sweep {
+    ($table:literal, $name:literal) => {
+        (
+            $name,
+            Statement::new(
+                concat!(
+                    "DELETE FROM site_stats.",
+                    $table,
+                    " AS t
+                     WHERE t.ctid = ANY (ARRAY(
+                         SELECT o.ctid
+                         FROM site_stats.",
+                    $table,
+                    " AS o
+                         WHERE o.ctid >= $1 AND o.ctid < $2 AND o.epoch < $3
+                         FOR UPDATE SKIP LOCKED
+                     ))"
+                ),
+                &[pg_sys::TIDOID, pg_sys::TIDOID, pg_sys::INT8OID],
+            ),
+        )
+    };
+}
+
+/// The tables that have an epoch, each with its statement.
+static SWEEPS: [(&CStr, Statement); 4] = [
+    sweep!("site_totals", c"site_totals"),
+    sweep!("path_totals", c"path_totals"),
+    sweep!("daily_totals", c"daily_totals"),
+    sweep!("sessions", c"sessions"),
+];
+
+/// Blocks that one sweep reads.
+const SWEEP_BLOCKS: i64 = 256;
+
+static FOLD_PATHS: Statement = Statement::new(
+    "WITH idle AS (
+          DELETE FROM site_stats.path_totals AS t
+          WHERE t.ctid = ANY (ARRAY(
+              SELECT o.ctid
+              FROM site_stats.path_totals AS o
+              WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
+              LIMIT $2
+              FOR UPDATE SKIP LOCKED
+          ))
+          RETURNING t.path, t.views, t.page_type, t.last_view_id
+      ),
+      sums AS (
+          SELECT
+              i.path,
+              pg_catalog.sum(i.views)::bigint AS views,
+              (pg_catalog.array_agg(i.page_type ORDER BY i.last_view_id DESC))[1] AS page_type,
+              pg_catalog.max(i.last_view_id) AS last_view_id
+          FROM idle AS i
+          GROUP BY i.path
+          HAVING pg_catalog.sum(i.views) <> 0
+      ),
+      moved AS (
+          INSERT INTO site_stats.path_totals AS t (path, slot, epoch, views, page_type, last_view_id)
+          SELECT s.path, 0, $1, s.views, s.page_type, s.last_view_id
+          FROM sums AS s
+          ORDER BY s.path
+          ON CONFLICT (path, slot) DO UPDATE SET
+              epoch = excluded.epoch,
+              views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END,
+              page_type = CASE
+                  WHEN t.epoch = excluded.epoch AND t.last_view_id > excluded.last_view_id THEN t.page_type
+                  ELSE excluded.page_type
+              END,
+              last_view_id = CASE
+                  WHEN t.epoch = excluded.epoch AND t.last_view_id > excluded.last_view_id THEN t.last_view_id
+                  ELSE excluded.last_view_id
+              END
+      )
+      SELECT pg_catalog.count(*) FROM idle",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static FOLD_DAYS: Statement = Statement::new(
+    "WITH idle AS (
+          DELETE FROM site_stats.daily_totals AS t
+          WHERE t.ctid = ANY (ARRAY(
+              SELECT o.ctid
+              FROM site_stats.daily_totals AS o
+              WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
+              LIMIT $2
+              FOR UPDATE SKIP LOCKED
+          ))
+          RETURNING t.day, t.path, t.views
+      ),
+      moved AS (
+          INSERT INTO site_stats.daily_totals AS t (day, path, slot, epoch, views)
+          SELECT i.day, i.path, 0, $1, pg_catalog.sum(i.views)::bigint
+          FROM idle AS i
+          GROUP BY i.day, i.path
+          HAVING pg_catalog.sum(i.views) <> 0
+          ORDER BY i.day, i.path
+          ON CONFLICT (day, path, slot) DO UPDATE SET
+              epoch = excluded.epoch,
+              views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END
+      )
+      SELECT pg_catalog.count(*) FROM idle",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static FOLD_SITE: Statement = Statement::new(
+    "WITH idle AS (
+          DELETE FROM site_stats.site_totals AS t
+          WHERE t.ctid = ANY (ARRAY(
+              SELECT o.ctid
+              FROM site_stats.site_totals AS o
+              WHERE o.slot > 0 AND o.epoch = $1
+              LIMIT $2
+              FOR UPDATE SKIP LOCKED
+          ))
+          RETURNING t.views, t.visitors
+      ),
+      moved AS (
+          INSERT INTO site_stats.site_totals AS t (slot, epoch, views, visitors)
+          SELECT 0, $1, pg_catalog.sum(i.views)::bigint, pg_catalog.sum(i.visitors)::bigint
+          FROM idle AS i
+          HAVING pg_catalog.count(*) > 0
+          ON CONFLICT (slot) DO UPDATE SET
+              epoch = excluded.epoch,
+              views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END,
+              visitors = excluded.visitors + CASE WHEN t.epoch = excluded.epoch THEN t.visitors ELSE 0 END
+      )
+      SELECT pg_catalog.count(*) FROM idle",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+/// Moves at most `max_rows` rows of each table from idle slots into slot 0, or removes them if they are
+/// 0, and returns how many; none while another transaction uses slot 0.
+///
+/// # Errors
+/// 22004 for NULL, 22023 for a negative `max_rows`, 25001 at an isolation level above READ COMMITTED, 25006 in a
+/// read-only transaction or on a standby.
+#[pg_extern(sql = false)]
+fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
+    error::require_writable(c"site_stats.fold_totals()");
+    let max_rows = error::require_row_count("max_rows", max_rows)?;
+    if state::uses_one_snapshot() {
+        return Err(error::wrong_isolation("site_stats.fold_totals()"));
+    }
+    let page_views = state::page_views()?;
+    // The lock of a writer: the epoch cannot change until this transaction ends.
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
+    let epoch = state::Writer::new(page_views)?.epoch();
+    spi::connect(|connection| fold(connection, page_views, epoch, max_rows))
+}
+
+/// Moves at most `max_rows` rows of each table from idle slots into slot 0, if that is free, and returns how many. The
+/// caller holds a lock that keeps the epoch.
+pub fn fold(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    epoch: i64,
+    max_rows: i32,
+) -> Result<i64, ErrorReport> {
+    if !slots::try_borrow(page_views, 0) {
+        return Ok(0);
+    }
+    let arguments = [Some(pg_sys::Datum::from(epoch)), Some(pg_sys::Datum::from(i64::from(max_rows)))];
+    let mut folded = 0;
+    for statement in [&FOLD_PATHS, &FOLD_DAYS, &FOLD_SITE] {
+        folded += statement.run(connection, See::Current, &arguments)?.bigint(0, 1);
+    }
+    Ok(folded)
+}
+
+/// How far a sweep is: all tables before this one are swept, and this one up to the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swept {
+    pub tables: i64,
+    pub blocks: i64,
+}
+
+impl Swept {
+    /// Whether all tables are.
+    pub fn is_all(&self) -> bool {
+        self.tables >= SWEEPS.len() as i64
+    }
+}
+
+/// Removes rows of epochs older than this from the next blocks and returns how far it is now. Rows are found by their place,
+/// so that a whole sweep reads each table once; what comes in behind it is of the current epoch.
+pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, ErrorReport> {
+    let mut swept = from;
+    let mut budget = SWEEP_BLOCKS;
+    while budget > 0 && !swept.is_all() {
+        let (name, statement) = &SWEEPS[usize::try_from(swept.tables).unwrap_or(0)];
+        let blocks = blocks(state::table(name)?);
+        let end = (swept.blocks + budget).min(blocks);
+        if swept.blocks < end {
+            let arguments = [place(swept.blocks), place(end), pg_sys::Datum::from(epoch)].map(Some);
+            statement.run(connection, See::Current, &arguments)?;
+            budget -= end - swept.blocks;
+            swept.blocks = end;
+        }
+        if swept.blocks >= blocks {
+            swept = Swept { tables: swept.tables + 1, blocks: 0 };
+        }
+    }
+    Ok(swept)
+}
+
+/// The first place of a block, as a `tid`.
+fn place(block: i64) -> pg_sys::Datum {
+    let block = u32::try_from(block).unwrap_or(u32::MAX);
+    // SAFETY: memory of this turn, filled whole.
+    unsafe {
+        let place = pg_sys::palloc0(size_of::<pg_sys::ItemPointerData>()).cast::<pg_sys::ItemPointerData>();
+        (*place).ip_blkid.bi_hi = (block >> 16) as u16;
+        (*place).ip_blkid.bi_lo = block as u16;
+        pg_sys::Datum::from(place)
+    }
+}
+
+fn blocks(table: pg_sys::Oid) -> i64 {
+    // SAFETY: the table exists and is open while it is measured.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        i64::from(blocks)
+    }
+}
