@@ -1,0 +1,48 @@
+# The verbs of this project; the work is done by the scripts in bin/, which say what they do.
+#
+# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), PG or PG_CONFIG (all): see make help.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build install demo check check-format check-lint check-sql-style check-unit check-regress \
+    check-isolation check-recovery clean
+
+export PG PG_CONFIG LOG TESTS SPECS PROFILE
+
+help:
+	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
+	@echo 'make demo LOG=access.log.gz    the same with the views of a real access log (common or combined format)'
+	@echo 'make check                     all tests'
+	@echo '  make check-format            ... the format of the Rust code'
+	@echo '  make check-lint              ... Rust lints'
+	@echo '  make check-sql-style         ... the style of the SQL'
+	@echo '  make check-unit              ... unit tests'
+	@echo '  make check-regress           ... SQL tests      (TESTS="totals stats": these only)'
+	@echo '  make check-isolation         ... concurrency    (SPECS="truncate": these only)'
+	@echo '  make check-recovery          ... crashes and standbys'
+	@echo 'make install PG_CONFIG=/path   build for your own PostgreSQL and install there'
+	@echo 'make build                     build only'
+	@echo 'make setup                     install what is missing to build and test; the verbs above do it themselves'
+	@echo 'make clean                     remove what was built, but for downloaded tools'
+	@echo
+	@echo 'PG=17 chooses among installed versions of PostgreSQL (15 to 18), PG_CONFIG=/path/to/pg_config any other.'
+
+setup:
+	@bin/setup
+
+build:
+	@bin/build
+
+install:
+	@bin/build install
+
+demo:
+	@bin/demo
+
+check:
+	@bin/check
+
+check-format check-lint check-sql-style check-unit check-regress check-isolation check-recovery:
+	@bin/check $(@:check-%=%)
+
+clean:
+	rm -rf target build/server-* build/run.* build/results build/log

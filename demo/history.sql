@@ -1,0 +1,99 @@
+-- A made-up history of a blog: 200,000 page views over the 90 days up to 30 June 2025, 1,000 paths of which few are
+-- popular and most are not, visitors who come back. Everything follows from the number of the view and a hash of it,
+-- so each run makes the same rows. The triggers are off, as they are for rows that logical replication or a restored
+-- data dump brings: these views are in the table, and in no aggregate.
+
+\set ON_ERROR_STOP on
+
+BEGIN;
+SET LOCAL session_replication_role TO 'replica';
+SET LOCAL TimeZone TO 'UTC';
+
+-- The pages by popularity: home first, a few fixed pages, then posts.
+CREATE TEMPORARY TABLE demo_pages ON COMMIT DROP AS
+SELECT
+    rank,
+    CASE rank
+        WHEN 1 THEN '/'
+        WHEN 3 THEN '/about'
+        WHEN 6 THEN '/blog'
+        WHEN 12 THEN '/contact'
+        WHEN 20 THEN '/projects'
+        WHEN 40 THEN '/stats'
+        ELSE '/blog/' || topic || '-' || rank
+    END AS path,
+    CASE
+        WHEN rank = 1 THEN 'home'
+        WHEN rank = 40 THEN 'stats'
+        WHEN rank IN (3, 6, 12, 20) THEN 'page'
+        ELSE 'blog'
+    END AS page_type,
+    CASE rank
+        WHEN 3 THEN 'About us'
+        WHEN 6 THEN 'All posts'
+        WHEN 12 THEN 'Contact'
+        WHEN 20 THEN 'Projects'
+        ELSE initcap(topic) || ', part ' || rank
+    END AS title
+FROM generate_series(1, 1000) AS rank
+CROSS JOIN LATERAL (
+    SELECT (
+        ARRAY['postgres', 'rust', 'indexes', 'triggers', 'backups', 'testing', 'queries', 'locks', 'caching', 'charts']
+    )[1 + rank % 10] AS topic
+) AS topics;
+
+-- Titles for everything but / and /stats, which statistics name themselves; every 25th post is still a draft.
+INSERT INTO site_stats.content (path, title, page_type, published)
+SELECT path, title, page_type, page_type = 'page' OR rank % 25 <> 0
+FROM demo_pages
+WHERE page_type IN ('page', 'blog');
+
+-- How many views each day has: growing over the 90 days, fewer at weekends, a peak when a post was widely shared.
+CREATE TEMPORARY TABLE demo_days ON COMMIT DROP AS
+SELECT
+    day,
+    200000 * (cumulative - weight) / total AS views_before,
+    200000 * cumulative / total - 200000 * (cumulative - weight) / total AS views
+FROM (
+    SELECT
+        day,
+        weight,
+        sum(weight) OVER (ORDER BY day)::bigint AS cumulative,
+        sum(weight) OVER ()::bigint AS total
+    FROM (
+        SELECT
+            date '2025-04-02' + n AS day,
+            (100 + n)
+            * CASE WHEN extract(isodow FROM date '2025-04-02' + n) >= 6 THEN 6 ELSE 10 END
+            * CASE n WHEN 80 THEN 25 WHEN 81 THEN 18 WHEN 82 THEN 13 ELSE 10 END
+            + n * 7919 % 97 AS weight
+        FROM generate_series(0, 89) AS n
+    ) AS weights
+) AS days;
+
+INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at)
+SELECT p.path, p.page_type, 'visitor-' || v.visitor, v.viewed_at
+FROM (
+    SELECT
+        d.views_before + n AS number,
+        -- Zipf's law: the page of rank r has views in proportion to 1/r.
+        floor(exp(ln(1000.5) * h.first / 4294967296.0))::integer AS rank,
+        -- Visitors of whom the early numbers come back more often, about four views each.
+        floor(52000 * (h.second / 4294967296.0) ^ 1.4)::integer AS visitor,
+        -- More by day than by night.
+        d.day::timestamptz + make_interval(
+            secs => floor(86399 * ((n - 0.5) / d.views + 0.08 * sin(2 * pi() * (n - 0.5) / d.views)))
+        ) AS viewed_at
+    FROM demo_days AS d
+    CROSS JOIN LATERAL generate_series(1, d.views) AS n
+    CROSS JOIN LATERAL (SELECT md5('view ' || d.views_before + n) AS hash) AS m
+    CROSS JOIN LATERAL (
+        SELECT
+            ('x' || substr(m.hash, 1, 8))::bit(32)::bigint & 4294967295 AS first,
+            ('x' || substr(m.hash, 9, 8))::bit(32)::bigint & 4294967295 AS second
+    ) AS h
+) AS v
+JOIN demo_pages AS p ON p.rank = v.rank
+ORDER BY v.number;
+
+COMMIT;
