@@ -1,0 +1,41 @@
+-- Every object of the extension: one that is added by accident fails here. Nothing is granted to PUBLIC.
+SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object
+FROM pg_depend
+WHERE refclassid = 'pg_extension'::regclass
+    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'site_stats')
+    AND deptype = 'e'
+ORDER BY 1;
+
+SELECT c.oid::regclass AS index
+FROM pg_class AS c
+JOIN pg_index AS i ON i.indexrelid = c.oid
+WHERE c.relnamespace = 'site_stats'::regnamespace
+ORDER BY 1;
+
+SELECT c.conrelid::regclass AS table, c.conname AS constraint, c.contype AS type
+FROM pg_constraint AS c
+WHERE c.connamespace = 'site_stats'::regnamespace
+ORDER BY 1, 2;
+
+-- Nobody but the owner has any privilege.
+SELECT nspname FROM pg_namespace WHERE nspname = 'site_stats' AND nspacl::text LIKE '%=%' AND nspacl::text ~ '[{,]=';
+SELECT relname FROM pg_class WHERE relnamespace = 'site_stats'::regnamespace AND relacl::text ~ '[{,]=';
+SELECT proname FROM pg_proc
+WHERE pronamespace = 'site_stats'::regnamespace AND (proacl IS NULL OR proacl::text ~ '[{,]=');
+
+-- Every function that runs with its owner's rights has a fixed search_path.
+SELECT proname FROM pg_proc
+WHERE pronamespace = 'site_stats'::regnamespace AND prosecdef
+    AND NOT COALESCE('search_path=pg_catalog, pg_temp' = ANY (proconfig), false);
+
+-- Every object that a user sees has a comment.
+SELECT proname FROM pg_proc
+WHERE pronamespace = 'site_stats'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL;
+SELECT relname FROM pg_class
+WHERE relnamespace = 'site_stats'::regnamespace AND relkind IN ('r', 'v') AND obj_description(oid, 'pg_class') IS NULL;
+
+LOAD 'site_stats';
+SELECT name, setting, unit, context, min_val, max_val FROM pg_settings WHERE name LIKE 'site\_stats.%'
+    AND name <> 'site_stats.fault_point' ORDER BY name COLLATE "C";
+
+SELECT extconfig::regclass[] FROM pg_extension WHERE extname = 'site_stats';
