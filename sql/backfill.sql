@@ -94,22 +94,15 @@ SELECT
     s.started_at,
     s.updated_at,
     s.finished_at,
-    (
-        -- The holder of the run lock (see src/locks.rs): the worker, or the session of CALL backfill().
-        SELECT l.pid
-        FROM pg_locks AS l
-        WHERE l.locktype = 'advisory'
-            AND l.database = (
-                SELECT d.oid FROM pg_database AS d
-                WHERE d.datname = current_database()
-            )
-            AND l.classid = 'site_stats.page_views'::regclass::oid
-            AND l.objsubid = 21250::smallint
-            AND l.granted
-        LIMIT 1
-    ) AS worker_pid,
+    w.pid AS worker_pid,
     s.restarts,
-    s.last_error
+    COALESCE(
+        s.last_error,
+        CASE
+            WHEN s.status = 'running' AND w.pid IS NULL
+                THEN 'interrupted: no process runs it; the next call of any function of site_stats resumes it'
+        END
+    ) AS last_error
 FROM site_stats.backfill_state AS s
 LEFT JOIN LATERAL (
     SELECT q.action, q.requested_at
@@ -123,7 +116,18 @@ CROSS JOIN LATERAL (
             EXTRACT(epoch FROM COALESCE(s.finished_at, s.updated_at) - s.resumed_at), 0
         ), 1
     ) AS views_per_second
-) AS p;
+) AS p
+LEFT JOIN LATERAL (
+    -- The holder of the run lock (see src/locks.rs): the worker, or the session of CALL backfill().
+    SELECT l.pid
+    FROM pg_locks AS l
+    WHERE l.locktype = 'advisory'
+        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+        AND l.classid = 'site_stats.page_views'::regclass::oid
+        AND l.objsubid = 21250::smallint
+        AND l.granted
+    LIMIT 1
+) AS w ON true;
 
 COMMENT ON VIEW site_stats.backfill_progress IS 'How far the backfill is: one row.';
 COMMENT ON COLUMN site_stats.backfill_progress.status IS 'idle, requested, running, stopped, complete or failed.';

@@ -98,10 +98,15 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM site_stats.resume_backfill();
-    IF max_rows IS NULL OR max_rows < 0 THEN
-        RAISE EXCEPTION 'max_rows must not be NULL or negative'
-            USING ERRCODE = CASE WHEN max_rows IS NULL THEN '22004' ELSE '22023' END,
-                HINT = 'Pass the number of pages to return, such as 50.';
+    IF max_rows IS NULL THEN
+        RAISE EXCEPTION 'max_rows must not be NULL'
+            USING ERRCODE = 'null_value_not_allowed',
+                HINT = 'Pass the highest number of rows, such as 50.';
+    END IF;
+    IF max_rows < 0 THEN
+        RAISE EXCEPTION 'max_rows must not be negative'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Pass the highest number of rows, such as 50.';
     END IF;
 
     IF since IS NULL AND until IS NULL THEN

@@ -136,12 +136,21 @@ static FINISH: Statement = Statement::new(
     &[pg_sys::INT8OID],
 );
 
+/// Who may be in the way is whoever has written `page_views` and not committed yet.
 static FAIL: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
           status = CASE WHEN $1 AND s.status = 'running' THEN 'failed' ELSE s.status END,
-          last_error = $2,
+          last_error = $2 || COALESCE((
+              SELECT '; page_views is in use by '
+                  || pg_catalog.string_agg(COALESCE('process ' || l.pid, 'a prepared transaction'), ', ' ORDER BY l.pid)
+              FROM pg_catalog.pg_locks AS l
+              WHERE l.relation = $3
+                  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+                  AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+                  AND l.granted
+          ), ''),
           updated_at = pg_catalog.clock_timestamp()",
-    &[pg_sys::BOOLOID, pg_sys::TEXTOID],
+    &[pg_sys::BOOLOID, pg_sys::TEXTOID, pg_sys::OIDOID],
 );
 
 /// What a turn did.
@@ -240,7 +249,9 @@ pub fn turn(page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
 /// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.
 pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Result<(), ErrorReport> {
     in_turn(page_views, |connection| {
-        let arguments = [Some(pg_sys::Datum::from(finally)), Some(datum::text(message.as_bytes()))];
+        let arguments =
+            [pg_sys::Datum::from(finally), datum::text(message.as_bytes()), pg_sys::Datum::from(page_views)]
+                .map(Some);
         FAIL.run(connection, See::Current, &arguments)?;
         Ok(())
     })
@@ -368,6 +379,10 @@ fn count_batch(
             number(views_total),
         ],
     )?)?;
+    if cursor == run.target {
+        // Writers of this very transaction may come to trust that all is counted, and must forget it if it rolls back.
+        state::announce_change(page_views);
+    }
     fault::trip(Point::Moved);
     Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
 }

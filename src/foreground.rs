@@ -69,7 +69,7 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
             })
         })
     })
-    .map_err(raise)?;
+    .map_err(Failure::into_report)?;
     commit_here();
     if answer == Answer::NothingToDo {
         notice("no page views to backfill");
@@ -113,7 +113,7 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
                 }
                 worker::backoff(waits)
             }
-            Err(failure) => return Err(raise(failure)),
+            Err(failure) => return Err(failure.into_report()),
         };
         commit_here();
         if !nap.is_zero() {
@@ -131,10 +131,6 @@ fn commit_here() {
         pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
         pg_sys::XactReadOnly = false;
     }
-}
-
-fn raise(failure: Failure) -> ErrorReport {
-    ErrorReport::new(failure.code, failure.message, "site_stats")
 }
 
 fn notice(message: &str) {

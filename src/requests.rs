@@ -21,6 +21,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a process that has launched a worker leaves it to come up.
 const LAUNCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a process that records views looks whether a backfill was interrupted.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 static REQUEST: Statement = Statement::new(
     "INSERT INTO site_stats.backfill_requests (action, batch_size) VALUES ($1, $2)",
     &[pg_sys::TEXTOID, pg_sys::INT4OID],
@@ -208,19 +211,29 @@ fn resume_backfill() {
 }
 
 thread_local! {
-    /// When this process launched a worker last.
+    /// When this process launched a worker last, and when it looked whether to.
     static LAUNCHED: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// What every function does in passing, so that nobody has to remember a backfill that a crash interrupted.
+fn is_recent(time: &'static std::thread::LocalKey<Cell<Option<Instant>>>, interval: Duration) -> bool {
+    time.get().is_some_and(|time| time.elapsed() < interval)
+}
+
+/// `resume_if_interrupted` for functions that are called for every page view: looks once in a while.
+pub fn resume_in_passing() {
+    if !is_recent(&LOOKED, LOOK_INTERVAL) {
+        resume_if_interrupted();
+    }
+}
+
+/// What every function does, so that nobody has to remember a backfill that a crash interrupted.
 pub fn resume_if_interrupted() {
     // SAFETY: reads the state of the server and of this process.
-    if unsafe { pg_sys::RecoveryInProgress() } {
+    if unsafe { pg_sys::RecoveryInProgress() } || is_recent(&LAUNCHED, LAUNCH_INTERVAL) {
         return;
     }
-    if LAUNCHED.get().is_some_and(|launched| launched.elapsed() < LAUNCH_INTERVAL) {
-        return;
-    }
+    LOOKED.set(Some(Instant::now()));
     let Ok(page_views) = state::page_views() else { return };
     let look = spi::connect(|connection| {
         let look = LOOK.run(connection, See::Latest, &[])?;

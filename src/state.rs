@@ -3,8 +3,10 @@
 //! A writer decides for each row that it touches whether the aggregates count it. For ids above `target` the answer is
 //! yes whatever else happens, and `epoch` and `target` change only under a lock on `page_views` that no writer is in
 //! flight under; so they are cached, and the cache is cleared by the relation-cache invalidation that comes with the
-//! change. For ids in `(0, target]` of an unfinished backfill the writer takes the gate shared and reads the cursor after
-//! that: it cannot move again until the writer's transaction ends.
+//! change. So is a cursor that has come to the target, where it stays.
+//!
+//! For ids in `(0, target]` of an unfinished backfill the writer takes the gate shared and reads the cursor after that: it
+//! cannot move again until the writer's transaction ends.
 //!
 //! A REPEATABLE READ transaction decides by what is committed now, too, and not by its snapshot, or a row would be
 //! left out by both sides. If the two differ in a way that its own reads could tell, it gets 40001 instead.
@@ -128,7 +130,8 @@ impl Writer {
     }
 }
 
-/// Tells every process, when this transaction commits, that the epoch or the target is another one.
+/// Tells every process, when this transaction commits, that the epoch or the target is another one, or that the cursor has
+/// come to the target; and this process, when it rolls back, that it is not so.
 pub fn announce_change(page_views: pg_sys::Oid) {
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(page_views) };

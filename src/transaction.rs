@@ -14,6 +14,8 @@ use crate::error;
 pub struct Failure {
     pub code: PgSqlErrorCode,
     pub message: String,
+    detail: Option<String>,
+    hint: Option<String>,
 }
 
 impl Failure {
@@ -33,7 +35,24 @@ impl Failure {
     }
 
     fn new(report: &ErrorReportWithLevel) -> Self {
-        Failure { code: report.sql_error_code(), message: report.message().to_owned() }
+        Failure {
+            code: report.sql_error_code(),
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: report.hint().map(str::to_owned),
+        }
+    }
+
+    /// The error again, to be raised.
+    pub fn into_report(self) -> ErrorReport {
+        let mut report = ErrorReport::new(self.code, self.message, "site_stats");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report
     }
 }
 

@@ -4,7 +4,7 @@
 //! by the next call of any function that notices. It exits with 0 when there is nothing to do, when it is asked to
 //! (SIGTERM), and when the extension is gone, so nothing of it ever loops in the server's log.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,16 +49,23 @@ pub fn launch() -> bool {
         .is_ok()
 }
 
-/// Sleeps on the process's latch, and answers interrupts.
+/// Sleeps on the process's latch, and answers interrupts. Whatever else sets the latch does not cut it short.
 pub fn nap(time: Duration) {
-    let milliseconds = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).max(1);
+    let end = Instant::now() + time;
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: the latch of this process, which is reset before the next look at what it announces.
-    unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds as _, pg_sys::PG_WAIT_EXTENSION);
-        pg_sys::ResetLatch(pg_sys::MyLatch);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let milliseconds = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).max(1);
+        // SAFETY: the latch of this process, which is reset before the next look at what it announces.
+        unsafe {
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds as _, pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        pgrx::check_for_interrupts!();
     }
-    pgrx::check_for_interrupts!();
 }
 
 /// How long to stay away after giving way for the `waits`th time in a row: longer each time, and not the same for all.
@@ -179,12 +186,13 @@ fn take_run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
 fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
     let (mut first, mut waits, mut failures) = (true, 0, 0);
     let mut reported = Instant::now();
+    let mut activity = c"site_stats: backfill".to_owned();
     loop {
         if STOP.load(Ordering::SeqCst) {
             return Ok(());
         }
         reload_settings();
-        report_activity(c"site_stats: backfill");
+        report_activity(&activity);
         let pause = match in_transaction(|| backfill::turn(page_views, first)) {
             Ok(turn) => {
                 (first, waits, failures) = (false, 0, 0);
@@ -197,6 +205,9 @@ fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
                     }
                     Turn::Resumed { interrupted: false } => log!("site_stats: backfill resumed"),
                     Turn::Counted { views_done, views_total } => {
+                        let progress =
+                            format!("site_stats: backfill, {views_done} of {views_total} page views");
+                        activity = CString::new(progress).unwrap_or_default();
                         if reported.elapsed() >= REPORT_INTERVAL {
                             reported = Instant::now();
                             log!("site_stats: backfill has counted {views_done} of {views_total} page views");
@@ -216,7 +227,7 @@ fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
             Err(failure) if failure.is_contention() => {
                 waits += 1;
                 if waits % 8 == 0 {
-                    note(page_views, &format!("waiting for a writer: {}", failure.message), false);
+                    note(page_views, &format!("waits for a writer: {}", failure.message), false);
                 }
                 backoff(waits)
             }
@@ -233,7 +244,6 @@ fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
             }
         };
         if !pause.is_zero() {
-            report_activity(c"site_stats: backfill pauses");
             // A cancellation, or SIGTERM, ends the pause.
             let _ = catch(|| {
                 nap(pause);

@@ -1,0 +1,100 @@
+-- The SQL of README.md, in a database of its own; tests/check-readme compares the two.
+\set tests :DBNAME
+CREATE DATABASE regress_readme;
+\c regress_readme
+SET client_min_messages = notice;
+SET datestyle = 'ISO';
+SET TIME ZONE 'UTC';
+-- The README begins.
+
+CREATE EXTENSION site_stats;
+
+SELECT site_stats.record_page_view('/', 'home', 'visitor-1');
+
+SELECT site_stats.record_page_view('/', 'home', 'visitor-1');
+
+SELECT site_stats.heartbeat('visitor-1', '/', 'Lisbon', 'Portugal', 38.72, -9.14);
+
+INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at) VALUES
+    ('/', 'home', 'visitor-1', '2026-01-05 09:00:00+00'),
+    ('/blog/hello', 'blog', 'visitor-1', '2026-01-05 09:01:00+00'),
+    ('/', 'home', 'visitor-2', '2026-01-05 18:30:00+00'),
+    ('/blog/hello', 'blog', 'visitor-2', '2026-01-07 08:15:00+00'),
+    ('/about', 'page', 'visitor-3', '2026-01-07 23:59:59+00');
+
+SELECT * FROM site_stats.get_stats() \gx
+
+SELECT * FROM site_stats.top_pages(2);
+
+SELECT * FROM site_stats.views_by_day('2026-01-05', '2026-01-08');
+
+SELECT * FROM site_stats.check_totals();
+
+SET session_replication_role = replica;
+INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at)
+SELECT '/archive/' || n % 40, 'blog', 'visitor-' || n % 700, timestamptz '2025-12-01 00:00:00+00' + n * interval '1 min'
+FROM generate_series(1, 10000) AS n;
+RESET session_replication_role;
+SELECT * FROM site_stats.check_totals() WHERE aggregate LIKE 'site_totals%';
+
+SELECT site_stats.start_backfill();
+
+SELECT site_stats.wait_for_backfill();
+
+SELECT status, views_done, views_total, percent, sessions_found FROM site_stats.backfill_progress;
+
+SELECT total_page_views, unique_visitors, total_paths, tracking_since, source FROM site_stats.get_stats();
+
+SELECT * FROM site_stats.check_totals();
+
+CREATE ROLE site_web LOGIN;
+GRANT USAGE ON SCHEMA site_stats TO site_web;
+GRANT EXECUTE ON FUNCTION site_stats.record_page_view, site_stats.heartbeat TO site_web;
+
+CREATE ROLE site_reader LOGIN;
+GRANT USAGE ON SCHEMA site_stats TO site_reader;
+GRANT EXECUTE ON FUNCTION site_stats.get_stats, site_stats.top_pages, site_stats.views_by_day, site_stats.active_pages
+TO site_reader;
+GRANT SELECT ON site_stats.backfill_progress TO site_reader;
+
+INSERT INTO site_stats.content (path, title, page_type, published) VALUES
+    ('/blog/hello', 'Hello, world', 'blog', true),
+    ('/about', 'About us', 'page', true);
+SELECT * FROM site_stats.top_pages(2, '2026-01-01', '2026-01-31');
+
+COPY site_stats.page_views (path, page_type, session_id, viewed_at) FROM STDIN WITH (FORMAT csv);
+/about,page,visitor-701,2026-01-08 10:00:00+00
+/blog/hello,blog,visitor-702,2026-01-08 11:30:00+00
+\.
+SELECT total_page_views, unique_visitors, source FROM site_stats.get_stats();
+
+SELECT site_stats.begin_backfill();
+
+SELECT total_page_views, unique_visitors, source FROM site_stats.get_stats();
+
+SELECT site_stats.backfill_turn(1000);
+
+SELECT status, cursor, target, views_done, percent FROM site_stats.backfill_progress;
+
+SELECT total_page_views, unique_visitors, source FROM site_stats.get_stats();
+
+CALL site_stats.backfill();
+
+LOAD 'site_stats';
+SHOW site_stats.dedup_window;
+
+CREATE TABLE kept_page_views AS TABLE site_stats.page_views;
+CREATE TABLE kept_content AS TABLE site_stats.content;
+DROP EXTENSION site_stats;
+DROP SCHEMA site_stats;
+
+CREATE EXTENSION site_stats;
+INSERT INTO site_stats.content SELECT * FROM kept_content;
+INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at)
+SELECT path, page_type, session_id, viewed_at FROM kept_page_views ORDER BY id;
+SELECT total_page_views, unique_visitors, source FROM site_stats.get_stats();
+
+-- The README ends.
+\c :tests
+DROP DATABASE regress_readme;
+DROP ROLE site_web, site_reader;
