@@ -299,6 +299,7 @@ fn pin_settings() {
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
         (c"statement_timeout", c"0"),
+        (c"lock_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),
         (c"session_replication_role", c"origin"),
         (c"row_security", c"off"),

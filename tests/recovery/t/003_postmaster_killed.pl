@@ -1,0 +1,65 @@
+# The postmaster is killed with signal 9 during a backfill, as when the machine's power fails. The server starts, no old
+# worker goes on, and one call of any function later the backfill does, from its cursor to the same totals.
+
+use strict;
+use warnings;
+
+use SiteStats;
+use Test::More;
+
+my $node = new_site('postmaster_killed', 1500);
+require_fault_points($node);
+
+# In the middle of a batch.
+for my $point (qw(locked counted moved))
+{
+	my $label    = "postmaster killed at $point";
+	my $position = log_position($node);
+	set_fault($node, "$point:wait:4");
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+	ok_at_fault($node, $label, $position);
+	my ($old) = workers($node);
+	clear_fault($node, 'quietly');
+	kill_server($node);
+	start_again($node);
+	ok(!kill(0, $old), "$label: the old worker is gone");
+	is(scalar workers($node), 0, "$label: no worker runs");
+	ok_state($node, 'status, cursor, restarts', 'running|300|0', "$label: the batch is undone, nothing else");
+	ok_resumes($node, 'SELECT * FROM site_stats.get_stats()', $label);
+	ok_state($node, 'restarts', 1, "$label: one restart");
+	check_sound($node, $label);
+}
+
+# Wherever the worker happens to be, three times in one run.
+$node->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_size = 10; ALTER SYSTEM SET site_stats.backfill_batch_delay = 2;");
+$node->reload;
+$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+for my $time (1 .. 3)
+{
+	my $label = "postmaster killed anywhere, time $time";
+	ok_until($node, "status = 'running' AND cursor > " . (300 * $time), "$label: under way");
+	kill_server($node);
+	start_again($node);
+	my ($status, $cursor) = split /\|/, progress($node, 'status, cursor');
+	is($status, 'running', "$label: interrupted");
+	is($cursor % 10, 0, "$label: between two batches");
+	is($node->safe_psql('postgres', "SELECT site_stats.record_page_view('/new', 'page', 'new$time')"), 'recorded', "$label: one call");
+	ok_until($node, "worker_pid IS NOT NULL OR status = 'complete'", "$label: taken up");
+}
+ok_until($node, "status = 'complete'", 'postmaster killed anywhere: complete');
+ok_state($node, 'restarts', 3, 'postmaster killed anywhere: three restarts');
+check_sound($node, 'postmaster killed anywhere');
+
+# A request that was committed and not yet taken up outlives the server, too.
+{
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill(); SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = \'site_stats backfill\'');
+	kill_server($node);
+	start_again($node);
+	ok_resumes($node, q(SELECT site_stats.heartbeat('s', '/')), 'postmaster killed after a request');
+	check_sound($node, 'postmaster killed after a request');
+}
+
+ok_no_worker($node, 'at the end');
+ok_no_accidents($node);
+$node->stop;
+done_testing();
