@@ -178,8 +178,8 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
 fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     let hint = "Pass an interval, such as '1 hour'.";
     let timeout = timeout.ok_or_else(|| error::null_argument("timeout", hint))?;
-    let timeout =
-        u64::try_from(timeout.as_micros()).map_err(|_| error::negative_argument("timeout", hint))?;
+    let timeout = u64::try_from(timeout.as_micros().min(i128::from(i64::MAX)))
+        .map_err(|_| error::negative_argument("timeout", hint))?;
     let page_views = state::page_views()?;
     let (began, timeout) = (Instant::now(), Duration::from_micros(timeout));
     if request_lock(page_views).is_held() {
