@@ -1,24 +1,27 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
-# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), PG or PG_CONFIG (all): see make help.
+# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), SEED and CYCLES (chaos), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo check check-format check-lint check-sql-style check-unit check-regress \
-    check-isolation check-recovery clean
+.PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
+    check-regress check-isolation check-recovery check-chaos chaos clean
 
-export PG PG_CONFIG LOG TESTS SPECS PROFILE
+export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
 	@echo 'make demo LOG=access.log.gz    the same with the views of a real access log (common or combined format)'
 	@echo 'make check                     all tests'
 	@echo '  make check-format            ... the format of the Rust code'
-	@echo '  make check-lint              ... Rust lints'
 	@echo '  make check-sql-style         ... the style of the SQL'
+	@echo '  make check-readme            ... whether the README shows what its test sees'
+	@echo '  make check-lint              ... Rust lints'
 	@echo '  make check-unit              ... unit tests'
 	@echo '  make check-regress           ... SQL tests      (TESTS="totals stats": these only)'
 	@echo '  make check-isolation         ... concurrency    (SPECS="truncate": these only)'
 	@echo '  make check-recovery          ... crashes and standbys'
+	@echo '  make check-chaos             ... a short chaos run'
+	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
 	@echo 'make install PG_CONFIG=/path   build for your own PostgreSQL and install there'
 	@echo 'make build                     build only'
 	@echo 'make setup                     install what is missing to build and test; the verbs above do it themselves'
@@ -41,8 +44,11 @@ demo:
 check:
 	@bin/check
 
-check-format check-lint check-sql-style check-unit check-regress check-isolation check-recovery:
+check-format check-sql-style check-readme check-lint check-unit check-regress check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
+
+chaos:
+	@bin/chaos
 
 clean:
 	rm -rf target build/server-* build/run.* build/results build/log

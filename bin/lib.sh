@@ -58,16 +58,17 @@ quietly() {
     return "$status"
 }
 
-# Runs a cargo command and shows how many crates it has compiled; its whole output only if it fails.
+# Runs a cargo command and shows how many crates it has compiled, of CRATES or of those of this package; its whole
+# output only if it fails.
 with_progress() {
-    local log=$1 total line crates=0 shown=0
+    local log=$1 total=${CRATES:-} line crates=0 shown=0
     shift
     mkdir -p "${log%/*}"
-    total=$(cargo tree --prefix none -e normal,build "${FEATURES[@]}" 2>/dev/null | sed 's/ (.*//' | sort -u | wc -l)
+    [ -n "$total" ] ||
+        total=$(cargo tree --prefix none -e normal,build "${FEATURES[@]}" 2>/dev/null | sed 's/ (.*//' | sort -u | wc -l)
     if "$@" 2>&1 | sed -u 's|\x1b\[[0-9;]*m||g' | tee "$log" | while IFS= read -r line; do
         case $line in
         *' Compiling '* | *' Checking '*) ;;
-        *' Downloaded '* | *' Downloading '*) [ "$crates" != 0 ] || { note "downloading crates"; crates=1; } && continue ;;
         *) continue ;;
         esac
         crates=$((crates + 1))
@@ -184,18 +185,26 @@ one_at_a_time() {
 
 # Builds the extension and installs it into the private server. Arguments: those of cargo pgrx install, if any.
 install_private() {
-    local library
-    library=$("$PRIVATE_PG_CONFIG" --pkglibdir)/site_stats.so
-    rm -f "$library" # copying over a library that a server has loaded would crash the server
     with_progress "$BUILD/log/install.log" cargo pgrx install --pg-config "$PRIVATE_PG_CONFIG" "$@" ||
         die "the extension could not be built; the compiler's message is above"
-    [ -e "$library" ] || die "cargo pgrx install did not install $library" "See $BUILD/log/install.log."
     chmod -R a+rX "$SERVER"
 }
 
 # ---- a place to run in, and its end --------------------------------------------------------------------------------
 
-WORK='' SOCKETS=''
+WORK='' SOCKETS='' JOB=''
+
+# Runs a command that may take long as a process group of its own, so that the end of this script ends all of it.
+interruptible() {
+    local status=0
+    set -m
+    "$@" </dev/null &
+    JOB=$!
+    set +m
+    wait "$JOB" || status=$?
+    JOB=''
+    return "$status"
+}
 
 # Makes WORK, a folder that the server user owns, with RUN_BIN, a PostgreSQL that this user can run, and RUN_TESTS,
 # tests that it can read: where they are if it may go there, else copies in /tmp.
@@ -244,6 +253,7 @@ close_work() {
     local status=$?
     trap '' HUP INT TERM # let the clean-up end
     cd /
+    [ -z "$JOB" ] || { kill -- "-$JOB" && wait "$JOB"; } 2>/dev/null || true
     if [ "$status" != 0 ] && [ -s "${SERVER_LOG:-}" ]; then
         cp "$SERVER_LOG" "$BUILD/log/server.log"
         printf "    (the server's log: %s)\n" "$BUILD/log/server.log" >&2
@@ -284,3 +294,15 @@ psql_cluster() { PGCLIENTENCODING=UTF8 "$RUN_BIN/psql" -X -q -P pager=off -v ON_
 
 # One value from that cluster.
 ask() { psql_cluster -At -F ' ' -c "$1"; }
+
+# ---- the chaos run -------------------------------------------------------------------------------------------------
+
+chaos_driver() {
+    (cd "$WORK" && as_server_user perl "$RUN_TESTS/chaos/run.pl" "$RUN_BIN" "$CLUSTER" "$SOCKETS" "$SERVER_LOG" "$@")
+}
+
+# Runs that many cycles of tests/chaos on a cluster of their own: run_chaos SEED CYCLES
+run_chaos() {
+    start_cluster "$(cat tests/chaos/postgresql.conf)"
+    interruptible chaos_driver "$@"
+}

@@ -39,7 +39,7 @@ mod present {
 
     /// `POINT:ACTION[:N]`, such as `counted:kill:3`: at the third time that this process comes to the point. The points are
     /// `locked`, `read`, `counted` and `moved`; the actions `error`, `panic`, `kill` (with signal 9) and `wait` (until the
-    /// setting changes or the process is interrupted).
+    /// process is interrupted).
     static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
     thread_local! {

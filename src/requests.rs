@@ -150,15 +150,17 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
     spi::connect(|connection| {
         request_lock(page_views).acquire(Mode::Exclusive);
         let look = LOOK.run(connection, See::Latest, &[])?;
+        let unattended = run_lock(page_views).is_free();
         let stoppable = match look.word(0, 2).as_str() {
             "start" => true,
-            "stop" => false,
+            // Whoever was to take it up may have died.
+            "stop" => unattended,
             _ => look.word(0, 1) == "running",
         };
         if !stoppable {
             return Ok(false);
         }
-        if run_lock(page_views).is_free() {
+        if unattended {
             // Nobody is there to take up the request.
             TAKE_REQUESTS.run(connection, See::Current, &[])?;
             STOP.run(connection, See::Current, &[])?;
@@ -204,7 +206,8 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     }
 }
 
-/// Starts a worker if a backfill is unfinished and none runs it. Never fails, and writes nothing.
+/// Starts a worker if a backfill is under way, or a request waits, and no process takes care of it. Never fails, and writes
+/// nothing.
 #[pg_extern(sql = false)]
 fn resume_backfill() {
     resume_if_interrupted();
@@ -240,7 +243,7 @@ pub fn resume_if_interrupted() {
         Ok((look.word(0, 1), look.word(0, 2)))
     });
     let unattended = match look {
-        Ok((status, requested)) => requested == "start" || status == "running" && requested.is_empty(),
+        Ok((status, requested)) => status == "running" || !requested.is_empty(),
         Err(_) => false,
     };
     if unattended && run_lock(page_views).is_free() {

@@ -226,7 +226,7 @@ fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
             Err(failure) if is_gone(&failure) => return Ok(()),
             Err(failure) if failure.is_contention() => {
                 waits += 1;
-                if waits % 8 == 0 {
+                if waits == 2 || waits % 8 == 0 {
                     note(page_views, &format!("waits for a writer: {}", failure.message), false);
                 }
                 backoff(waits)

@@ -14,6 +14,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
+# The role that the servers here are made with, whoever runs them.
+$ENV{PGUSER} = 'postgres';
+
 our @EXPORT = qw(
   new_site new_node create_site fill
   ok_exact check_exact check_sound drift sqlstate_of
