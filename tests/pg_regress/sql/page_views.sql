@@ -137,6 +137,17 @@ DELETE FROM site_stats.page_views WHERE path LIKE '/many/%';
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 
+-- Room for temporary files runs out in the middle of a statement: it fails as a whole.
+SET work_mem = '64kB';
+SET temp_file_limit = '64kB';
+\set VERBOSITY sqlstate
+INSERT INTO site_stats.page_views (path, session_id) SELECT '/too much', 's' || i FROM generate_series(1, 20000) AS i;
+\set VERBOSITY default
+RESET temp_file_limit;
+RESET work_mem;
+SELECT * FROM totals;
+SELECT * FROM site_stats.check_totals();
+
 -- TRUNCATE, also rolled back, and with new ids from 1.
 BEGIN;
 TRUNCATE site_stats.page_views;

@@ -97,6 +97,29 @@ RESET ROLE;
 SELECT total_page_views, unique_visitors, total_paths FROM site_stats.get_stats();
 SELECT * FROM site_stats.check_totals();
 
+-- Policies on the table hide rows from whoever reads it, and from no statistic.
+ALTER TABLE site_stats.page_views ENABLE ROW LEVEL SECURITY;
+ALTER TABLE site_stats.page_views FORCE ROW LEVEL SECURITY;
+CREATE POLICY nothing ON site_stats.page_views USING (false) WITH CHECK (true);
+SET ROLE regress_reader;
+SELECT total_page_views, unique_visitors, total_paths, source FROM site_stats.get_stats();
+RESET ROLE;
+SELECT site_stats.begin_backfill() > 0 AS begun;
+SET ROLE regress_reader;
+SELECT total_page_views, unique_visitors, total_paths, source FROM site_stats.get_stats();
+RESET ROLE;
+SELECT split_part(site_stats.start_backfill(), ':', 1);
+SELECT site_stats.wait_for_backfill();
+SET ROLE regress_web;
+SELECT site_stats.record_page_view('/behind a policy', 'page', 's');
+SELECT site_stats.record_page_view('/behind a policy', 'page', 's');
+RESET ROLE;
+SELECT total_page_views, unique_visitors, total_paths, source FROM site_stats.get_stats();
+SELECT * FROM site_stats.check_totals();
+DROP POLICY nothing ON site_stats.page_views;
+ALTER TABLE site_stats.page_views NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE site_stats.page_views DISABLE ROW LEVEL SECURITY;
+
 -- The schema cannot be prepared by somebody else.
 \set VERBOSITY default
 DROP EXTENSION site_stats;
