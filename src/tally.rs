@@ -88,25 +88,35 @@ impl Tally {
         self.views == 0 && self.paths.is_empty() && self.days.is_empty() && self.sessions.is_empty()
     }
 
-    fn count(&mut self, view: &PageView, change: i64) {
-        self.views += change;
-        match self.paths.get_mut(view.path) {
+    /// Adds to the counter of a path; `last_view_id` is the newest view that comes with it, 0 for none, and `page_type` the
+    /// type of that view.
+    pub fn add_to_path(&mut self, path: &[u8], views: i64, page_type: &[u8], last_view_id: i64) {
+        match self.paths.get_mut(path) {
             Some(delta) => {
-                delta.views += change;
-                if change > 0 && view.id >= delta.last_view_id {
-                    delta.last_view_id = view.id;
-                    if *delta.page_type != *view.page_type {
-                        delta.page_type = view.page_type.into();
+                delta.views += views;
+                if last_view_id > 0 && last_view_id >= delta.last_view_id {
+                    delta.last_view_id = last_view_id;
+                    if *delta.page_type != *page_type {
+                        delta.page_type = page_type.into();
                     }
                 }
             }
             None => {
-                let last_view_id = if change > 0 { view.id } else { 0 };
-                let page_type = view.page_type.into();
-                self.paths.insert(view.path.into(), PathDelta { views: change, page_type, last_view_id });
+                self.paths
+                    .insert(path.into(), PathDelta { views, page_type: page_type.into(), last_view_id });
             }
         }
-        *self.days.entry((view.day(), view.path.into())).or_default() += change;
+    }
+
+    /// Adds to the counter of a path on a day.
+    pub fn add_to_day(&mut self, day: i32, path: &[u8], views: i64) {
+        *self.days.entry((day, path.into())).or_default() += views;
+    }
+
+    fn count(&mut self, view: &PageView, change: i64) {
+        self.views += change;
+        self.add_to_path(view.path, change, view.page_type, if change > 0 { view.id } else { 0 });
+        self.add_to_day(view.day(), view.path, change);
         match self.sessions.get_mut(view.session_id) {
             Some(views) => *views += change,
             None => {

@@ -97,10 +97,22 @@ fn write(
     epoch: i64,
     tally: &Tally,
 ) -> Result<Flushed, ErrorReport> {
-    let epoch = Some(pg_sys::Datum::from(epoch));
-    let slot = Some(pg_sys::Datum::from(slots::borrow(page_views)));
-    let see = See::Current;
+    let slot = slots::borrow(page_views);
+    let sessions = write_sessions(connection, epoch, tally)?;
+    write_counters(connection, epoch, slot, tally, sessions.came - sessions.left)?;
+    Ok(Flushed { sessions_found: sessions.came })
+}
 
+/// Adds the deltas of paths, days and the whole site to a slot that this transaction has borrowed.
+pub fn write_counters(
+    connection: &Connection,
+    epoch: i64,
+    slot: i32,
+    tally: &Tally,
+    visitors: i64,
+) -> Result<(), ErrorReport> {
+    let (epoch, slot) = (Some(pg_sys::Datum::from(epoch)), Some(pg_sys::Datum::from(slot)));
+    let see = See::Current;
     if !tally.paths.is_empty() {
         let paths = datum::text_array(tally.paths.keys().map(|path| &**path));
         let views = datum::bigint_array(tally.paths.values().map(|delta| delta.views));
@@ -114,13 +126,11 @@ fn write(
         let views = datum::bigint_array(tally.days.values().copied());
         WRITE_DAYS.run(connection, see, &[epoch, slot, Some(days), Some(paths), Some(views)])?;
     }
-    let sessions = write_sessions(connection, epoch, tally)?;
-    if tally.views != 0 || sessions.came != sessions.left {
-        let (views, visitors) =
-            (pg_sys::Datum::from(tally.views), pg_sys::Datum::from(sessions.came - sessions.left));
+    if tally.views != 0 || visitors != 0 {
+        let (views, visitors) = (pg_sys::Datum::from(tally.views), pg_sys::Datum::from(visitors));
         WRITE_SITE.run(connection, see, &[epoch, slot, Some(views), Some(visitors)])?;
     }
-    Ok(Flushed { sessions_found: sessions.came })
+    Ok(())
 }
 
 /// How the session set has changed.
@@ -132,18 +142,18 @@ struct SessionChange {
 
 /// Writes the deltas of sessions. What a session had before is what it has now less the delta: of an older epoch, and of no
 /// row, that is 0. A session without a view leaves no trace.
-fn write_sessions(
-    connection: &Connection,
-    epoch: Option<pg_sys::Datum>,
-    tally: &Tally,
-) -> Result<SessionChange, ErrorReport> {
+fn write_sessions(connection: &Connection, epoch: i64, tally: &Tally) -> Result<SessionChange, ErrorReport> {
     let mut change = SessionChange::default();
     if tally.sessions.is_empty() {
         return Ok(change);
     }
     let ids = datum::text_array(tally.sessions.keys().map(|session| &**session));
     let deltas = datum::bigint_array(tally.sessions.values().copied());
-    let written = WRITE_SESSIONS.run(connection, See::Current, &[epoch, Some(ids), Some(deltas)])?;
+    let written = WRITE_SESSIONS.run(
+        connection,
+        See::Current,
+        &[Some(pg_sys::Datum::from(epoch)), Some(ids), Some(deltas)],
+    )?;
     let mut forgotten = Vec::new();
     for (row, (session_id, delta)) in tally.sessions.iter().enumerate() {
         if written.text(row, 3) != Some(session_id) {

@@ -9,7 +9,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::spi::{Connection, See, Statement};
-use crate::{error, slots, spi, state};
+use crate::tally::Tally;
+use crate::{error, slots, spi, state, totals};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
 /// after the last, `$3` is the current epoch.
@@ -48,99 +49,42 @@ static SWEEPS: [(&CStr, Statement); 4] = [
 /// Blocks that one sweep reads.
 const SWEEP_BLOCKS: i64 = 256;
 
-static FOLD_PATHS: Statement = Statement::new(
-    "WITH idle AS (
-          DELETE FROM site_stats.path_totals AS t
-          WHERE t.ctid = ANY (ARRAY(
-              SELECT o.ctid
-              FROM site_stats.path_totals AS o
-              WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
-              LIMIT $2
-              FOR UPDATE SKIP LOCKED
-          ))
-          RETURNING t.path, t.views, t.page_type, t.last_view_id
-      ),
-      sums AS (
-          SELECT
-              i.path,
-              pg_catalog.sum(i.views)::bigint AS views,
-              (pg_catalog.array_agg(i.page_type ORDER BY i.last_view_id DESC))[1] AS page_type,
-              pg_catalog.max(i.last_view_id) AS last_view_id
-          FROM idle AS i
-          GROUP BY i.path
-          HAVING pg_catalog.sum(i.views) <> 0
-      ),
-      moved AS (
-          INSERT INTO site_stats.path_totals AS t (path, slot, epoch, views, page_type, last_view_id)
-          SELECT s.path, 0, $1, s.views, s.page_type, s.last_view_id
-          FROM sums AS s
-          ORDER BY s.path
-          ON CONFLICT (path, slot) DO UPDATE SET
-              epoch = excluded.epoch,
-              views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END,
-              page_type = CASE
-                  WHEN t.epoch = excluded.epoch AND t.last_view_id > excluded.last_view_id THEN t.page_type
-                  ELSE excluded.page_type
-              END,
-              last_view_id = CASE
-                  WHEN t.epoch = excluded.epoch AND t.last_view_id > excluded.last_view_id THEN t.last_view_id
-                  ELSE excluded.last_view_id
-              END
-      )
-      SELECT pg_catalog.count(*) FROM idle",
+static TAKE_PATHS: Statement = Statement::new(
+    "DELETE FROM site_stats.path_totals AS t
+      WHERE t.ctid = ANY (ARRAY(
+          SELECT o.ctid
+          FROM site_stats.path_totals AS o
+          WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
+          LIMIT $2
+          FOR UPDATE SKIP LOCKED
+      ))
+      RETURNING t.path, t.views, t.page_type, t.last_view_id",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
-static FOLD_DAYS: Statement = Statement::new(
-    "WITH idle AS (
-          DELETE FROM site_stats.daily_totals AS t
-          WHERE t.ctid = ANY (ARRAY(
-              SELECT o.ctid
-              FROM site_stats.daily_totals AS o
-              WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
-              LIMIT $2
-              FOR UPDATE SKIP LOCKED
-          ))
-          RETURNING t.day, t.path, t.views
-      ),
-      moved AS (
-          INSERT INTO site_stats.daily_totals AS t (day, path, slot, epoch, views)
-          SELECT i.day, i.path, 0, $1, pg_catalog.sum(i.views)::bigint
-          FROM idle AS i
-          GROUP BY i.day, i.path
-          HAVING pg_catalog.sum(i.views) <> 0
-          ORDER BY i.day, i.path
-          ON CONFLICT (day, path, slot) DO UPDATE SET
-              epoch = excluded.epoch,
-              views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END
-      )
-      SELECT pg_catalog.count(*) FROM idle",
+static TAKE_DAYS: Statement = Statement::new(
+    "DELETE FROM site_stats.daily_totals AS t
+      WHERE t.ctid = ANY (ARRAY(
+          SELECT o.ctid
+          FROM site_stats.daily_totals AS o
+          WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
+          LIMIT $2
+          FOR UPDATE SKIP LOCKED
+      ))
+      RETURNING t.day, t.path, t.views",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
-static FOLD_SITE: Statement = Statement::new(
-    "WITH idle AS (
-          DELETE FROM site_stats.site_totals AS t
-          WHERE t.ctid = ANY (ARRAY(
-              SELECT o.ctid
-              FROM site_stats.site_totals AS o
-              WHERE o.slot > 0 AND o.epoch = $1
-              LIMIT $2
-              FOR UPDATE SKIP LOCKED
-          ))
-          RETURNING t.views, t.visitors
-      ),
-      moved AS (
-          INSERT INTO site_stats.site_totals AS t (slot, epoch, views, visitors)
-          SELECT 0, $1, pg_catalog.sum(i.views)::bigint, pg_catalog.sum(i.visitors)::bigint
-          FROM idle AS i
-          HAVING pg_catalog.count(*) > 0
-          ON CONFLICT (slot) DO UPDATE SET
-              epoch = excluded.epoch,
-              views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END,
-              visitors = excluded.visitors + CASE WHEN t.epoch = excluded.epoch THEN t.visitors ELSE 0 END
-      )
-      SELECT pg_catalog.count(*) FROM idle",
+static TAKE_SITE: Statement = Statement::new(
+    "DELETE FROM site_stats.site_totals AS t
+      WHERE t.ctid = ANY (ARRAY(
+          SELECT o.ctid
+          FROM site_stats.site_totals AS o
+          WHERE o.slot > 0 AND o.epoch = $1
+          LIMIT $2
+          FOR UPDATE SKIP LOCKED
+      ))
+      RETURNING t.views, t.visitors",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
@@ -177,11 +121,28 @@ pub fn fold(
         return Ok(0);
     }
     let arguments = [Some(pg_sys::Datum::from(epoch)), Some(pg_sys::Datum::from(i64::from(max_rows)))];
-    let mut folded = 0;
-    for statement in [&FOLD_PATHS, &FOLD_DAYS, &FOLD_SITE] {
-        folded += statement.run(connection, See::Current, &arguments)?.bigint(0, 1);
+    let (mut tally, mut visitors) = (Tally::default(), 0);
+    let paths = TAKE_PATHS.run(connection, See::Current, &arguments)?;
+    for row in 0..paths.len() {
+        if let (Some(path), Some(page_type)) = (paths.text(row, 1), paths.text(row, 3)) {
+            tally.add_to_path(path, paths.bigint(row, 2), page_type, paths.bigint(row, 4));
+        }
     }
-    Ok(folded)
+    let days = TAKE_DAYS.run(connection, See::Current, &arguments)?;
+    for row in 0..days.len() {
+        if let (Some(day), Some(path)) = (days.get(row, 1), days.text(row, 2)) {
+            tally.add_to_day(day.value() as i32, path, days.bigint(row, 3));
+        }
+    }
+    let site = TAKE_SITE.run(connection, See::Current, &arguments)?;
+    for row in 0..site.len() {
+        tally.views += site.bigint(row, 1);
+        visitors += site.bigint(row, 2);
+    }
+    tally.paths.retain(|_, delta| delta.views != 0);
+    tally.days.retain(|_, views| *views != 0);
+    totals::write_counters(connection, epoch, 0, &tally, visitors)?;
+    Ok(i64::try_from(paths.len() + days.len() + site.len()).unwrap_or(i64::MAX))
 }
 
 /// How far a sweep is: all tables before this one are swept, and this one up to the block.
