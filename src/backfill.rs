@@ -275,6 +275,19 @@ fn in_turn<R>(
     transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
 }
 
+/// A turn in the caller's transaction, which holds the run lock until it ends.
+fn by_hand<R>(
+    page_views: pg_sys::Oid,
+    work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    in_turn(page_views, |connection| {
+        if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
+            return Err(error::already_running());
+        }
+        work(connection)
+    })
+}
+
 /// Begins a run: all views up to the last one are to be counted, and the counts of before are void. No writer is in
 /// flight meanwhile (the table's lock), and no batch (the gate). Whoever writes next waits at most for the lock timeout.
 fn begin(
@@ -436,12 +449,7 @@ pub fn valid_batch_size(batch_size: Option<i32>) -> Result<Option<i32>, ErrorRep
 #[pg_extern(sql = false)]
 fn begin_backfill() -> Result<i64, ErrorReport> {
     let page_views = state::page_views()?;
-    in_turn(page_views, |connection| {
-        if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
-            return Err(error::already_running());
-        }
-        begin(connection, page_views, "stopped", None, None)
-    })
+    by_hand(page_views, |connection| begin(connection, page_views, "stopped", None, None))
 }
 
 /// Does one turn of an unfinished backfill in this transaction, whether it is stopped or not. Returns false when nothing
@@ -455,10 +463,7 @@ fn begin_backfill() -> Result<i64, ErrorReport> {
 fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
     let batch_size = valid_batch_size(batch_size)?;
     let page_views = state::page_views()?;
-    in_turn(page_views, |connection| {
-        if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
-            return Err(error::already_running());
-        }
+    by_hand(page_views, |connection| {
         let run = Run::read(connection)?;
         if !run.is_unfinished() {
             return Ok(false);

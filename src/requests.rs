@@ -65,9 +65,15 @@ pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
     Lock::new(Class::Request, page_views, 0)
 }
 
+/// The status of the run and the newest request, empty for none, as committed now.
+fn look(connection: &Connection) -> Result<(String, String), ErrorReport> {
+    let look = LOOK.run(connection, See::Latest, &[])?;
+    Ok((look.word(0, 1), look.word(0, 2)))
+}
+
 /// Whether a request waits to be taken up.
 pub fn is_requested() -> Result<bool, ErrorReport> {
-    spi::connect(|connection| Ok(LOOK.run(connection, See::Latest, &[])?.get(0, 2).is_some()))
+    Ok(!spi::connect(look)?.1.is_empty())
 }
 
 /// What becomes of a request to start.
@@ -87,8 +93,7 @@ pub fn request_start(
     batch_size: Option<i32>,
 ) -> Result<Answer, ErrorReport> {
     request_lock(page_views).acquire(Mode::Exclusive);
-    let look = LOOK.run(connection, See::Latest, &[])?;
-    let (status, requested) = (look.word(0, 1), look.word(0, 2));
+    let (status, requested) = look(connection)?;
     let answer = match (status.as_str(), requested.as_str()) {
         (_, "start") => return Ok(Answer::AlreadyRunning),
         ("running", "") if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
@@ -149,13 +154,13 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
     let page_views = state::page_views()?;
     spi::connect(|connection| {
         request_lock(page_views).acquire(Mode::Exclusive);
-        let look = LOOK.run(connection, See::Latest, &[])?;
+        let (status, requested) = look(connection)?;
         let unattended = run_lock(page_views).is_free();
-        let stoppable = match look.word(0, 2).as_str() {
+        let stoppable = match requested.as_str() {
             "start" => true,
             // Whoever was to take it up may have died.
             "stop" => unattended,
-            _ => look.word(0, 1) == "running",
+            _ => status == "running",
         };
         if !stoppable {
             return Ok(false);
@@ -188,10 +193,7 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
         return Err(error::uncommitted_request());
     }
     loop {
-        let (status, requested) = spi::connect(|connection| {
-            let look = LOOK.run(connection, See::Latest, &[])?;
-            Ok((look.word(0, 1), look.word(0, 2)))
-        })?;
+        let (status, requested) = spi::connect(look)?;
         match (status.as_str(), requested.as_str()) {
             (_, "start") | ("running", _) => {}
             ("idle" | "complete", _) => return Ok(true),
@@ -238,14 +240,8 @@ pub fn resume_if_interrupted() {
     }
     LOOKED.set(Some(Instant::now()));
     let Ok(page_views) = state::page_views() else { return };
-    let look = spi::connect(|connection| {
-        let look = LOOK.run(connection, See::Latest, &[])?;
-        Ok((look.word(0, 1), look.word(0, 2)))
-    });
-    let unattended = match look {
-        Ok((status, requested)) => status == "running" || !requested.is_empty(),
-        Err(_) => false,
-    };
+    let unattended =
+        spi::connect(look).is_ok_and(|(status, requested)| status == "running" || !requested.is_empty());
     if unattended && run_lock(page_views).is_free() {
         LAUNCHED.set(Some(Instant::now()));
         worker::launch();
