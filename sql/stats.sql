@@ -1,7 +1,9 @@
 -- stats: the reads. Each answers from one snapshot, writes nothing, and is exact at every moment: the aggregates of
 -- the current epoch, plus a direct count over the views that the aggregates do not count yet.
 
--- A function that is STABLE sees the snapshot of the statement that calls it, in all of its own statements.
+-- A function that is STABLE sees the snapshot of the statement that calls it, in all of its own statements. Those that
+-- read aggregates are two: the one to call has what its own transaction has counted written, and hands over to the
+-- one with the query, X_in_snapshot (see src/reads.rs).
 
 CREATE VIEW site_stats.path_views AS
 SELECT
@@ -22,7 +24,8 @@ FROM (
 GROUP BY u.path
 HAVING sum(u.views) > 0;
 
-COMMENT ON VIEW site_stats.path_views IS 'Views of each path that has any, exact at every moment.';
+COMMENT ON VIEW site_stats.path_views IS
+    'Views of each path that has any; exact, but without what its own transaction has changed and not counted yet.';
 COMMENT ON COLUMN site_stats.path_views.last_view_id IS
     'The newest view of the path, whose type is the type of the path.';
 
@@ -36,6 +39,11 @@ FROM (
     FROM site_stats.backfill_state AS s
     JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
     UNION ALL
+    SELECT t.day, t.path, t.day_views
+    FROM site_stats.backfill_state AS s
+    JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+    WHERE t.day_views <> 0
+    UNION ALL
     SELECT (v.viewed_at AT TIME ZONE 'UTC')::date, v.path, count(*)
     FROM site_stats.backfill_state AS s
     JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
@@ -45,7 +53,8 @@ FROM (
 GROUP BY u.day, u.path
 HAVING sum(u.views) > 0;
 
-COMMENT ON VIEW site_stats.daily_views IS 'Views of each path on each UTC day that has any, exact at every moment.';
+COMMENT ON VIEW site_stats.daily_views IS
+    'Views of each path on each UTC day that has any; exact, but without what its own transaction has not counted yet.';
 
 CREATE FUNCTION site_stats.page_title(path text, title text)
 RETURNS text
@@ -88,16 +97,30 @@ CREATE FUNCTION site_stats.top_pages(
     until date DEFAULT NULL
 )
 RETURNS TABLE (path text, title text, page_type text, views bigint)
-LANGUAGE plpgsql
+LANGUAGE c
 STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+COMMENT ON FUNCTION site_stats.top_pages(integer, date, date) IS
+    'The most viewed pages first, of all time or of the UTC days from since to until, both inclusive; NULL is open.';
+
+CREATE FUNCTION site_stats.top_pages_in_snapshot(
+    max_rows integer,
+    since date,
+    until date
+)
+RETURNS TABLE (path text, title text, page_type text, views bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM site_stats.resume_backfill();
     IF max_rows IS NULL THEN
         RAISE EXCEPTION 'max_rows must not be NULL'
             USING ERRCODE = 'null_value_not_allowed',
@@ -148,8 +171,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION site_stats.top_pages(integer, date, date) IS
-    'The most viewed pages first, of all time or of the UTC days from since to until, both inclusive; NULL is open.';
+COMMENT ON FUNCTION site_stats.top_pages_in_snapshot(integer, date, date) IS 'The query of top_pages().';
 
 CREATE FUNCTION site_stats.views_by_day(
     since date DEFAULT NULL,
@@ -157,16 +179,30 @@ CREATE FUNCTION site_stats.views_by_day(
     path text DEFAULT NULL
 )
 RETURNS TABLE (day date, views bigint)
-LANGUAGE plpgsql
+LANGUAGE c
 STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+COMMENT ON FUNCTION site_stats.views_by_day(date, date, text) IS
+    'Views on every UTC day from since to until, both inclusive, days without views too; of one path if it is given.';
+
+CREATE FUNCTION site_stats.views_by_day_in_snapshot(
+    since date,
+    until date,
+    path text
+)
+RETURNS TABLE (day date, views bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM site_stats.resume_backfill();
     IF since IN ('-infinity', 'infinity') OR until IN ('-infinity', 'infinity') THEN
         RAISE EXCEPTION 'since and until must be finite'
             USING ERRCODE = 'invalid_parameter_value',
@@ -182,7 +218,7 @@ BEGIN
     WITH counted AS (
         SELECT dv.day, sum(dv.views)::bigint AS views
         FROM site_stats.daily_views AS dv
-        WHERE (views_by_day.path IS NULL OR dv.path = views_by_day.path)
+        WHERE (views_by_day_in_snapshot.path IS NULL OR dv.path = views_by_day_in_snapshot.path)
             AND dv.day >= COALESCE(since, '-infinity'::date)
             AND dv.day <= COALESCE(until, 'infinity'::date)
         GROUP BY dv.day
@@ -197,8 +233,7 @@ BEGIN
     ORDER BY d.day;
 END
 $$;
-COMMENT ON FUNCTION site_stats.views_by_day(date, date, text) IS
-    'Views on every UTC day from since to until, both inclusive, days without views too; of one path if it is given.';
+COMMENT ON FUNCTION site_stats.views_by_day_in_snapshot(date, date, text) IS 'The query of views_by_day().';
 
 CREATE FUNCTION site_stats.active_pages()
 RETURNS TABLE (path text, visitors bigint)
@@ -237,16 +272,38 @@ RETURNS TABLE (
     visitor_locations jsonb,
     source text
 )
-LANGUAGE plpgsql
+LANGUAGE c
 STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+COMMENT ON FUNCTION site_stats.get_stats() IS
+    'The statistics page as one row, exact and from one snapshot at every moment; source tells how it was computed.';
+
+CREATE FUNCTION site_stats.get_stats_in_snapshot()
+RETURNS TABLE (
+    active_visitors bigint,
+    active_by_path jsonb,
+    total_page_views bigint,
+    unique_visitors bigint,
+    published_posts bigint,
+    published_pages bigint,
+    tracking_since timestamptz,
+    page_stats jsonb,
+    total_paths bigint,
+    visitor_locations jsonb,
+    source text
+)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM site_stats.resume_backfill();
     RETURN QUERY
     WITH state AS (
         SELECT s.epoch, s.cursor, s.target
@@ -342,21 +399,30 @@ BEGIN
     FROM state AS s;
 END
 $$;
-COMMENT ON FUNCTION site_stats.get_stats() IS
-    'The statistics page as one row, exact and from one snapshot at every moment; source tells how it was computed.';
+COMMENT ON FUNCTION site_stats.get_stats_in_snapshot() IS 'The query of get_stats().';
 
 CREATE FUNCTION site_stats.check_totals()
 RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
-LANGUAGE plpgsql
+LANGUAGE c
 STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+COMMENT ON FUNCTION site_stats.check_totals() IS
+    'Compares every aggregate with the page views in one snapshot and returns each difference: no row means sound.';
+
+CREATE FUNCTION site_stats.check_totals_in_snapshot()
+RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM site_stats.resume_backfill();
     RETURN QUERY
     WITH state AS MATERIALIZED (
         SELECT s.epoch, s.cursor, s.target
@@ -374,7 +440,7 @@ BEGIN
         FROM (
             SELECT COALESCE(sum(t.views), 0) AS views
             FROM state AS s
-            JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+            JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
         ) AS c
         CROSS JOIN (SELECT COALESCE(sum(r.views), 0) AS views FROM truth AS r) AS a
         UNION ALL
@@ -401,10 +467,18 @@ BEGIN
             COALESCE(c.views, 0),
             COALESCE(a.views, 0)
         FROM (
-            SELECT t.day, t.path, sum(t.views) AS views
-            FROM state AS s
-            JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
-            GROUP BY t.day, t.path
+            SELECT d.day, d.path, sum(d.views) AS views
+            FROM (
+                SELECT t.day, t.path, t.views
+                FROM state AS s
+                JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+                UNION ALL
+                SELECT t.day, t.path, t.day_views
+                FROM state AS s
+                JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+                WHERE t.day_views <> 0
+            ) AS d
+            GROUP BY d.day, d.path
         ) AS c
         FULL JOIN (
             SELECT r.day, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.day, r.path
@@ -429,5 +503,4 @@ BEGIN
     ORDER BY m.aggregate, m.key COLLATE "C";
 END
 $$;
-COMMENT ON FUNCTION site_stats.check_totals() IS
-    'Compares every aggregate with the page views in one snapshot and returns each difference: no row means sound.';
+COMMENT ON FUNCTION site_stats.check_totals_in_snapshot() IS 'The query of check_totals().';

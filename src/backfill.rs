@@ -16,7 +16,7 @@ use crate::settings::{self, BATCH_SIZES};
 use crate::spi::{Connection, Rows, See, Statement};
 use crate::tally::{PageView, Tally};
 use crate::upkeep::{self, Swept};
-use crate::{datum, error, requests, spi, state, totals, transaction};
+use crate::{datum, error, pending, requests, spi, state, totals, transaction};
 
 /// Rows that one turn of folding moves, and turns at most.
 const FOLD_ROWS: i32 = 5_000;
@@ -297,6 +297,8 @@ fn begin(
     batch_size: Option<pg_sys::Datum>,
     requested_at: Option<pg_sys::Datum>,
 ) -> Result<i64, ErrorReport> {
+    // What this very transaction has counted counts for the epoch that ends here.
+    pending::flush()?;
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
@@ -372,10 +374,11 @@ fn count_batch(
             tally.add(&view);
         }
         if tally.is_full() {
-            sessions_found += totals::flush(page_views, run.epoch, &mut tally)?.sessions_found;
+            let full = std::mem::take(&mut tally);
+            sessions_found += totals::write(page_views, run.epoch, full)?.sessions_found;
         }
     }
-    sessions_found += totals::flush(page_views, run.epoch, &mut tally)?.sessions_found;
+    sessions_found += totals::write(page_views, run.epoch, tally)?.sessions_found;
 
     fault::trip(Point::Counted);
     let counted = i64::try_from(rows.len()).unwrap_or(i64::MAX);

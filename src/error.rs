@@ -103,6 +103,28 @@ pub fn stale_snapshot() -> ErrorReport {
     .set_hint("Retry the transaction.")
 }
 
+/// 40001: the transaction counted on top of what its snapshot does not show, so its own reads would be neither.
+pub fn unseen_counts() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+        "could not serialize access due to concurrent page views",
+    )
+    .set_detail("Others have recorded views of the same sessions or paths since the transaction's snapshot was taken.")
+    .set_hint("Retry the transaction, or read the statistics in a transaction that records nothing.")
+}
+
+/// 0A000: a cursor, or an outer statement, asks for the statistics between two writes of its own transaction.
+pub fn read_in_the_past() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "cannot read the statistics of a moment between two changes of the same transaction",
+    )
+    .set_detail("The transaction has changed page views since the statement that reads began.")
+    .set_hint(
+        "Read the statistics in a statement of its own, or fetch from the cursor before the next change.",
+    )
+}
+
 /// 40001: the backfill's state has changed between reading and writing it.
 pub fn state_changed() -> ErrorReport {
     report(
@@ -128,6 +150,15 @@ pub fn not_installed(what: &str) -> ErrorReport {
         format!("table \"site_stats.{what}\" is missing or incomplete"),
     )
     .set_hint("Install the extension with CREATE EXTENSION site_stats.")
+}
+
+/// 55000: a function of ours has lost the one that holds its query.
+pub fn no_query() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "a function of site_stats cannot find the function with its query",
+    )
+    .set_hint("Do not rename or drop functions of the extension.")
 }
 
 /// XX000: a statement of this extension failed in a way that the server did not report as an error.

@@ -11,7 +11,10 @@
 //! |---|---|
 //! | `page_views` | the triggers: changed rows into a tally |
 //! | `tally` | the arithmetic: rows into deltas per path, day and session |
+//! | `pending` | what the open transaction has counted, until it is flushed |
 //! | `totals` | the only code that counts: a tally into the aggregates |
+//! | `table` | the way to a row of the aggregates, past the executor |
+//! | `reads` | statistics in the transaction that has changed them |
 //! | `slots` | which part of each counter a transaction may write |
 //! | `upkeep` | old rows out, idle slots together |
 //! | `state` | the row that says which views are counted |
@@ -38,12 +41,15 @@ mod fault;
 mod foreground;
 mod locks;
 mod page_views;
+mod pending;
+mod reads;
 mod requests;
 mod sessions;
 mod settings;
 mod slots;
 mod spi;
 mod state;
+mod table;
 mod tally;
 mod totals;
 mod transaction;
@@ -64,4 +70,5 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["s
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
     state::watch_for_changes();
+    pending::watch_transactions();
 }

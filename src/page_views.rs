@@ -8,10 +8,10 @@ use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, PgMemoryContexts, PgTrigger};
 
 use crate::locks::{Class, Lock, Mode};
-use crate::spi::{Connection, See, Statement};
+use crate::spi::{See, Statement};
 use crate::state::Writer;
-use crate::tally::{PageView, Tally};
-use crate::{datum, error, spi, state, totals};
+use crate::tally::PageView;
+use crate::{datum, error, pending, spi, state, transaction};
 
 /// Columns of `page_views`; later ones are the owner's own.
 const COLUMNS: usize = 5;
@@ -50,7 +50,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
         return Err(error::foreign_trigger());
     }
     if event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE {
-        return spi::connect(|connection| empty(connection, page_views));
+        return empty(page_views);
     }
     // SAFETY: the trigger manager passes a table of each kind that the trigger names, with the rows of its relation.
     let (mut removed, mut added) = unsafe {
@@ -64,7 +64,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     }
 
     let mut writer = Writer::new(page_views)?;
-    let mut tally = Tally::default();
+    let mut tally = pending::take(page_views, writer.epoch())?;
     // Row by row from both tables: an UPDATE leaves the old and the new row in the same place of each, and what one takes
     // away the other often brings back.
     loop {
@@ -86,19 +86,26 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
             tally.add(view);
         }
         if tally.is_full() {
-            totals::flush(page_views, writer.epoch(), &mut tally)?;
+            pending::put_back(tally);
+            pending::flush()?;
+            tally = pending::take(page_views, writer.epoch())?;
         }
         pgrx::check_for_interrupts!();
     }
-    totals::flush(page_views, writer.epoch(), &mut tally)?;
+    pending::put_back(tally);
     removed.into_iter().chain(added).for_each(TransitionTable::close);
     Ok(())
 }
 
 /// TRUNCATE: its ACCESS EXCLUSIVE lock and the gate keep writers and batches away until it is committed.
-fn empty(connection: &Connection, page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+    pending::flush()?; // for the epoch that ends here, and may come back by a rollback
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
-    EMPTY.run(connection, See::Current, &[])?;
+    transaction::as_owner(page_views, || {
+        transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+            spi::connect(|connection| EMPTY.run(connection, See::Current, &[]).map(|_| ()))
+        })
+    })?;
     state::announce_change(page_views);
     Ok(())
 }

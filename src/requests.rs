@@ -13,7 +13,7 @@ use pgrx::{pg_extern, pg_sys};
 use crate::backfill::{STOP, TAKE_REQUESTS, is_unfinished, valid_batch_size};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{Connection, See, Statement};
-use crate::{datum, error, spi, state, worker};
+use crate::{datum, error, pending, spi, state, worker};
 
 /// How often `wait_for_backfill()` looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -92,6 +92,7 @@ pub fn request_start(
     page_views: pg_sys::Oid,
     batch_size: Option<i32>,
 ) -> Result<Answer, ErrorReport> {
+    pending::flush()?; // whether there is anything to count is a question to the aggregates, too
     request_lock(page_views).acquire(Mode::Exclusive);
     let (status, requested) = look(connection)?;
     let answer = match (status.as_str(), requested.as_str()) {

@@ -103,7 +103,7 @@ static REMOVE_STALE: Statement = Statement::new(
 /// # Errors
 /// 22004 for a NULL path or session id; 22023 for an empty path, page type or session id; 54000 for a path over 2,048
 /// bytes, a page type over 64 or a session id over 128; 25006 in a read-only transaction or on a standby; 40001 in
-/// REPEATABLE READ if others have written since the transaction's snapshot.
+/// REPEATABLE READ if a backfill has begun or ended since the transaction's snapshot.
 #[pg_extern(sql = false)]
 fn record_page_view(
     path: Option<&[u8]>,

@@ -2,76 +2,59 @@
 //!
 //! Rows of `path_totals`, `daily_totals` and `site_totals` belong to the slot that the transaction has borrowed, so
 //! nobody waits for them. A row of `sessions` is shared by all transactions that touch the session: they wait for each
-//! other until they commit, which is what makes the number of visitors exact.
+//! other until they commit, which is what makes the number of visitors exact. They touch sessions in the order of their
+//! keys, and before anything else, so that two who flush once never wait for each other in a circle.
+//!
+//! A path's row has the counter of its newest day beside that of all days, so that a view of today costs one row; when a
+//! newer day begins, the finished one moves to `daily_totals`.
 
-use pgrx::pg_sys;
+use std::collections::BTreeMap;
+
 use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::spi::{Connection, See, Statement};
-use crate::tally::Tally;
-use crate::{datum, error, slots, spi};
+use crate::table::{self, Column, Table};
+use crate::tally::{Key, PathDelta, Tally};
+use crate::{datum, pending, slots};
 
-/// A row of an older epoch is as good as none: its views are overwritten.
-static WRITE_PATHS: Statement = Statement::new(
-    "INSERT INTO site_stats.path_totals AS t (path, slot, epoch, views, page_type, last_view_id)
-      SELECT d.path, $2, $1, d.views, d.page_type, d.last_view_id
-      FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS d (path, views, page_type, last_view_id)
-      ON CONFLICT (path, slot) DO UPDATE SET
-          epoch = excluded.epoch,
-          views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END,
-          page_type = CASE
-              WHEN t.epoch = excluded.epoch AND t.last_view_id > excluded.last_view_id THEN t.page_type
-              ELSE excluded.page_type
-          END,
-          last_view_id = CASE
-              WHEN t.epoch = excluded.epoch AND t.last_view_id > excluded.last_view_id THEN t.last_view_id
-              ELSE excluded.last_view_id
-          END",
-    &[
-        pg_sys::INT8OID,
-        pg_sys::INT4OID,
-        pg_sys::TEXTARRAYOID,
-        pg_sys::INT8ARRAYOID,
-        pg_sys::TEXTARRAYOID,
-        pg_sys::INT8ARRAYOID,
-    ],
-);
+/// Columns of `path_totals`. The first ones of each table are its primary key.
+mod path_totals {
+    use super::Column;
+    pub const COUNT: i32 = 8;
+    pub const EPOCH: Column = 3;
+    pub const VIEWS: Column = 4;
+    pub const PAGE_TYPE: Column = 5;
+    pub const LAST_VIEW_ID: Column = 6;
+    pub const DAY: Column = 7;
+    pub const DAY_VIEWS: Column = 8;
+}
 
-static WRITE_DAYS: Statement = Statement::new(
-    "INSERT INTO site_stats.daily_totals AS t (day, path, slot, epoch, views)
-      SELECT d.day, d.path, $2, $1, d.views
-      FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS d (day, path, views)
-      ON CONFLICT (day, path, slot) DO UPDATE SET
-          epoch = excluded.epoch,
-          views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END",
-    &[pg_sys::INT8OID, pg_sys::INT4OID, pg_sys::DATEARRAYOID, pg_sys::TEXTARRAYOID, pg_sys::INT8ARRAYOID],
-);
+/// Columns of `daily_totals`.
+mod daily_totals {
+    use super::Column;
+    pub const COUNT: i32 = 5;
+    pub const EPOCH: Column = 4;
+    pub const VIEWS: Column = 5;
+}
 
-/// Returns the rows as they are now, in the order in which they were passed.
-static WRITE_SESSIONS: Statement = Statement::new(
-    "INSERT INTO site_stats.sessions AS t (session_id, epoch, views)
-      SELECT d.session_id, $1, d.views
-      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS d (session_id, views)
-      ON CONFLICT (session_id) DO UPDATE SET
-          epoch = excluded.epoch,
-          views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END
-      RETURNING t.views, t.ctid, t.session_id",
-    &[pg_sys::INT8OID, pg_sys::TEXTARRAYOID, pg_sys::INT8ARRAYOID],
-);
+/// Columns of `site_totals`.
+mod site_totals {
+    use super::Column;
+    pub const COUNT: i32 = 3;
+    pub const EPOCH: Column = 2;
+    pub const VISITORS: Column = 3;
+}
 
-/// By place: found at once however many there are, and whatever the planner thinks.
-static FORGET_SESSIONS: Statement =
-    Statement::new("DELETE FROM site_stats.sessions AS t WHERE t.ctid = ANY ($1)", &[pg_sys::TIDARRAYOID]);
+/// Columns of `sessions`.
+mod sessions {
+    use super::Column;
+    pub const COUNT: i32 = 3;
+    pub const EPOCH: Column = 2;
+    pub const VIEWS: Column = 3;
+}
 
-static WRITE_SITE: Statement = Statement::new(
-    "INSERT INTO site_stats.site_totals AS t (slot, epoch, views, visitors)
-      VALUES ($2, $1, $3, $4)
-      ON CONFLICT (slot) DO UPDATE SET
-          epoch = excluded.epoch,
-          views = excluded.views + CASE WHEN t.epoch = excluded.epoch THEN t.views ELSE 0 END,
-          visitors = excluded.visitors + CASE WHEN t.epoch = excluded.epoch THEN t.visitors ELSE 0 END",
-    &[pg_sys::INT8OID, pg_sys::INT4OID, pg_sys::INT8OID, pg_sys::INT8OID],
-);
+/// The day of a path's row that has no day yet: `-infinity`, before all others.
+const NO_DAY: i32 = i32::MIN;
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,95 +63,195 @@ pub struct Flushed {
     pub sessions_found: i64,
 }
 
-/// Adds the deltas to the aggregates of an epoch and empties the tally. Its memory is free again when it returns, so a
-/// statement over millions of rows may flush as often as it likes.
-pub fn flush(page_views: pg_sys::Oid, epoch: i64, tally: &mut Tally) -> Result<Flushed, ErrorReport> {
-    let mut tally = std::mem::take(tally);
+/// Views by day and path that count in `daily_totals`.
+pub type Days = BTreeMap<(i32, Key), i64>;
+
+/// Adds the deltas to the aggregates of an epoch. All its memory is free again when it returns, so a transaction over
+/// millions of rows may flush as often as it likes.
+pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally) -> Result<Flushed, ErrorReport> {
     tally.settle();
     if tally.is_empty() {
         return Ok(Flushed::default());
     }
-    spi::connect(|connection| write(connection, page_views, epoch, &tally))
+    // SAFETY: the context lives until the end of the block, and nothing that was made in it leaves the block.
+    unsafe {
+        PgMemoryContexts::new("site_stats flush").switch_to(|_| {
+            let change = write_sessions(epoch, &tally.sessions)?;
+            let slot = slots::borrow(page_views);
+            write_counters(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
+            Ok(Flushed { sessions_found: change.came })
+        })
+    }
 }
 
-fn write(
-    connection: &Connection,
-    page_views: pg_sys::Oid,
-    epoch: i64,
-    tally: &Tally,
-) -> Result<Flushed, ErrorReport> {
-    let slot = slots::borrow(page_views);
-    let sessions = write_sessions(connection, epoch, tally)?;
-    write_counters(connection, epoch, slot, tally, sessions.came - sessions.left)?;
-    Ok(Flushed { sessions_found: sessions.came })
-}
-
-/// Adds the deltas of paths, days and the whole site to a slot that this transaction has borrowed.
+/// Adds the deltas of paths, days and the whole site to a slot that this transaction has borrowed. What was written is seen
+/// by the next command.
 pub fn write_counters(
-    connection: &Connection,
     epoch: i64,
     slot: i32,
-    tally: &Tally,
+    paths: &BTreeMap<Key, PathDelta>,
+    mut days: Days,
     visitors: i64,
 ) -> Result<(), ErrorReport> {
-    let (epoch, slot) = (Some(pg_sys::Datum::from(epoch)), Some(pg_sys::Datum::from(slot)));
-    let see = See::Current;
-    if !tally.paths.is_empty() {
-        let paths = datum::text_array(tally.paths.keys().map(|path| &**path));
-        let views = datum::bigint_array(tally.paths.values().map(|delta| delta.views));
-        let types = datum::text_array(tally.paths.values().map(|delta| &*delta.page_type));
-        let ids = datum::bigint_array(tally.paths.values().map(|delta| delta.last_view_id));
-        WRITE_PATHS.run(connection, see, &[epoch, slot, Some(paths), Some(views), Some(types), Some(ids)])?;
+    if !paths.is_empty() {
+        write_paths(epoch, slot, paths, &mut days)?;
     }
-    if !tally.days.is_empty() {
-        let days = datum::date_array(tally.days.keys().map(|(day, _)| *day));
-        let paths = datum::text_array(tally.days.keys().map(|(_, path)| &**path));
-        let views = datum::bigint_array(tally.days.values().copied());
-        WRITE_DAYS.run(connection, see, &[epoch, slot, Some(days), Some(paths), Some(views)])?;
+    if !days.is_empty() {
+        write_days(epoch, slot, &days)?;
     }
-    if tally.views != 0 || visitors != 0 {
-        let (views, visitors) = (pg_sys::Datum::from(tally.views), pg_sys::Datum::from(visitors));
-        WRITE_SITE.run(connection, see, &[epoch, slot, Some(views), Some(visitors)])?;
+    if visitors != 0 {
+        write_site(epoch, slot, visitors)?;
     }
+    // SAFETY: a transaction is open. A second flush could not update rows of the same command.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(())
+}
+
+/// Writes the counters of paths with that of their newest day, and adds to `days` what belongs to older ones.
+fn write_paths(
+    epoch: i64,
+    slot: i32,
+    paths: &BTreeMap<Key, PathDelta>,
+    days: &mut Days,
+) -> Result<(), ErrorReport> {
+    use path_totals::*;
+    let mut table = Table::open(c"path_totals", COUNT)?;
+    for (path, delta) in paths {
+        let key = [table::Key::Text(path), table::Key::Integer(slot)];
+        let older = write_row(&mut table, &key, |table, found| {
+            // A row of an older epoch is as good as none.
+            let is_current = found && table.bigint(EPOCH) == epoch;
+            let (views, last_view_id, kept) = if is_current {
+                let kept = (table.integer(DAY), table.bigint(DAY_VIEWS));
+                (table.bigint(VIEWS), table.bigint(LAST_VIEW_ID), kept)
+            } else {
+                (0, 0, (NO_DAY, 0))
+            };
+            let ((day, day_views), older) = delta.on_top_of(kept);
+            let mut changes = vec![
+                (EPOCH, epoch.into()),
+                (VIEWS, (views + delta.views).into()),
+                (DAY, day.into()),
+                (DAY_VIEWS, day_views.into()),
+            ];
+            if !is_current || delta.last_view_id >= last_view_id {
+                changes.push((PAGE_TYPE, datum::text(&delta.page_type)));
+                changes.push((LAST_VIEW_ID, delta.last_view_id.into()));
+            }
+            let written = if found {
+                table.update(&changes)?
+            } else {
+                table.insert(&[
+                    datum::text(path),
+                    slot.into(),
+                    epoch.into(),
+                    delta.views.into(),
+                    datum::text(&delta.page_type),
+                    delta.last_view_id.into(),
+                    day.into(),
+                    day_views.into(),
+                ]);
+                true
+            };
+            Ok(written.then_some(older))
+        })?;
+        for (day, views) in older {
+            *days.entry((day, path.clone())).or_default() += views;
+        }
+    }
+    table.close();
+    Ok(())
+}
+
+fn write_days(epoch: i64, slot: i32, days: &Days) -> Result<(), ErrorReport> {
+    use daily_totals::*;
+    let mut table = Table::open(c"daily_totals", COUNT)?;
+    for ((day, path), delta) in days {
+        let key = [table::Key::Day(*day), table::Key::Text(path), table::Key::Integer(slot)];
+        write_row(&mut table, &key, |table, found| {
+            let written = if found {
+                let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
+                table.update(&[(EPOCH, epoch.into()), (VIEWS, (before + delta).into())])?
+            } else {
+                table.insert(&[(*day).into(), datum::text(path), slot.into(), epoch.into(), (*delta).into()]);
+                true
+            };
+            Ok(written.then_some(()))
+        })?;
+    }
+    table.close();
+    Ok(())
+}
+
+fn write_site(epoch: i64, slot: i32, visitors: i64) -> Result<(), ErrorReport> {
+    use site_totals::*;
+    let mut table = Table::open(c"site_totals", COUNT)?;
+    write_row(&mut table, &[table::Key::Integer(slot)], |table, found| {
+        let written = if found {
+            let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
+            table.update(&[(EPOCH, epoch.into()), (VISITORS, (before + visitors).into())])?
+        } else {
+            table.insert(&[slot.into(), epoch.into(), visitors.into()]);
+            true
+        };
+        Ok(written.then_some(()))
+    })?;
+    table.close();
     Ok(())
 }
 
 /// How the session set has changed.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct SessionChange {
     came: i64,
     left: i64,
 }
 
-/// Writes the deltas of sessions. What a session had before is what it has now less the delta: of an older epoch, and of no
-/// row, that is 0. A session without a view leaves no trace.
-fn write_sessions(connection: &Connection, epoch: i64, tally: &Tally) -> Result<SessionChange, ErrorReport> {
+/// Writes the deltas of sessions. A session without a view leaves no trace.
+fn write_sessions(epoch: i64, deltas: &BTreeMap<Key, i64>) -> Result<SessionChange, ErrorReport> {
+    use sessions::*;
     let mut change = SessionChange::default();
-    if tally.sessions.is_empty() {
+    if deltas.is_empty() {
         return Ok(change);
     }
-    let ids = datum::text_array(tally.sessions.keys().map(|session| &**session));
-    let deltas = datum::bigint_array(tally.sessions.values().copied());
-    let written = WRITE_SESSIONS.run(
-        connection,
-        See::Current,
-        &[Some(pg_sys::Datum::from(epoch)), Some(ids), Some(deltas)],
-    )?;
-    let mut forgotten = Vec::new();
-    for (row, (session_id, delta)) in tally.sessions.iter().enumerate() {
-        if written.text(row, 3) != Some(session_id) {
-            return Err(error::internal("writing sessions", i32::try_from(row).unwrap_or(i32::MAX)));
-        }
-        let now = written.bigint(row, 1);
-        let before = now - delta;
+    let mut table = Table::open(c"sessions", COUNT)?;
+    for (session_id, delta) in deltas {
+        let (before, now) = write_row(&mut table, &[table::Key::Text(session_id)], |table, found| {
+            let before = if found && table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
+            let now = before + delta;
+            if !found && table.is_still_seen(&[table::Key::Text(session_id)]) {
+                pending::note_unseen();
+            }
+            let written = match (found, now) {
+                (true, 0) => table.delete()?,
+                (true, _) => table.update(&[(EPOCH, epoch.into()), (VIEWS, now.into())])?,
+                (false, 0) => true,
+                (false, _) => table.insert_or_yield(&[datum::text(session_id), epoch.into(), now.into()]),
+            };
+            Ok(written.then_some((before, now)))
+        })?;
         change.came += i64::from(before <= 0 && now > 0);
         change.left += i64::from(before > 0 && now <= 0);
-        if now == 0 {
-            forgotten.extend(written.get(row, 2));
+    }
+    table.close();
+    Ok(change)
+}
+
+/// Finds a row and has `write` write it, again and again until nobody else has written it in between: then `write` returns
+/// something.
+fn write_row<R>(
+    table: &mut Table,
+    key: &[table::Key],
+    mut write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    loop {
+        pgrx::check_for_interrupts!();
+        let found = table.find(key);
+        if found && !table.is_seen() {
+            pending::note_unseen();
+        }
+        if let Some(result) = write(table, found)? {
+            return Ok(result);
         }
     }
-    if !forgotten.is_empty() {
-        FORGET_SESSIONS.run(connection, See::Current, &[Some(datum::tid_array(forgotten))])?;
-    }
-    Ok(change)
 }

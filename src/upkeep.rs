@@ -9,7 +9,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::spi::{Connection, See, Statement};
-use crate::tally::Tally;
+use crate::tally::{PathDelta, Tally};
+use crate::totals::Days;
 use crate::{error, slots, spi, state, totals};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
@@ -54,11 +55,11 @@ static TAKE_PATHS: Statement = Statement::new(
       WHERE t.ctid = ANY (ARRAY(
           SELECT o.ctid
           FROM site_stats.path_totals AS o
-          WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
+          WHERE (o.slot > 0 OR (o.views = 0 AND o.day_views = 0)) AND o.epoch = $1
           LIMIT $2
           FOR UPDATE SKIP LOCKED
       ))
-      RETURNING t.path, t.views, t.page_type, t.last_view_id",
+      RETURNING t.path, t.views, t.page_type, t.last_view_id, t.day, t.day_views",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
@@ -84,7 +85,7 @@ static TAKE_SITE: Statement = Statement::new(
           LIMIT $2
           FOR UPDATE SKIP LOCKED
       ))
-      RETURNING t.views, t.visitors",
+      RETURNING t.visitors",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
@@ -121,27 +122,44 @@ pub fn fold(
         return Ok(0);
     }
     let arguments = [Some(pg_sys::Datum::from(epoch)), Some(pg_sys::Datum::from(i64::from(max_rows)))];
-    let (mut tally, mut visitors) = (Tally::default(), 0);
+    let (mut tally, mut idle_days, mut visitors) = (Tally::default(), Days::new(), 0);
     let paths = TAKE_PATHS.run(connection, See::Current, &arguments)?;
     for row in 0..paths.len() {
         if let (Some(path), Some(page_type)) = (paths.text(row, 1), paths.text(row, 3)) {
-            tally.add_to_path(path, paths.bigint(row, 2), page_type, paths.bigint(row, 4));
+            let delta = PathDelta {
+                views: paths.bigint(row, 2),
+                page_type: page_type.into(),
+                last_view_id: paths.bigint(row, 4),
+                days: paths
+                    .get(row, 5)
+                    .map(|day| (day.value() as i32, paths.bigint(row, 6)))
+                    .into_iter()
+                    .collect(),
+            };
+            tally.add_to_path(path.into(), delta);
         }
     }
     let days = TAKE_DAYS.run(connection, See::Current, &arguments)?;
     for row in 0..days.len() {
         if let (Some(day), Some(path)) = (days.get(row, 1), days.text(row, 2)) {
-            tally.add_to_day(day.value() as i32, path, days.bigint(row, 3));
+            *idle_days.entry((day.value() as i32, path.into())).or_default() += days.bigint(row, 3);
         }
     }
     let site = TAKE_SITE.run(connection, See::Current, &arguments)?;
     for row in 0..site.len() {
-        tally.views += site.bigint(row, 1);
-        visitors += site.bigint(row, 2);
+        visitors += site.bigint(row, 1);
     }
-    tally.paths.retain(|_, delta| delta.views != 0);
-    tally.days.retain(|_, views| *views != 0);
-    totals::write_counters(connection, epoch, 0, &tally, visitors)?;
+    // A path without views needs no row; its days may still have some, of both signs.
+    tally.paths.retain(|path, delta| {
+        if delta.views == 0 {
+            for (day, views) in &delta.days {
+                *idle_days.entry((*day, path.clone())).or_default() += views;
+            }
+        }
+        delta.views != 0
+    });
+    idle_days.retain(|_, views| *views != 0);
+    totals::write_counters(epoch, 0, &tally.paths, idle_days, visitors)?;
     Ok(i64::try_from(paths.len() + days.len() + site.len()).unwrap_or(i64::MAX))
 }
 

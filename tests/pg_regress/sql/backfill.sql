@@ -156,13 +156,16 @@ SELECT * FROM site_stats.check_totals();
 
 -- Idle slots are folded into slot 0 without a change of any count.
 INSERT INTO site_stats.path_totals
-SELECT '/folded', s, epoch, s, 'page', 0 FROM site_stats.backfill_state, generate_series(1, 3) AS s;
+SELECT '/folded', s, epoch, s, 'page', 0, date '2026-01-01' + s % 2, s
+FROM site_stats.backfill_state, generate_series(1, 3) AS s;
 SELECT views FROM site_stats.top_pages() WHERE path = '/folded';
 SELECT site_stats.fold_totals(2);
 SELECT site_stats.fold_totals();
 SELECT site_stats.fold_totals();
-SELECT slot, views FROM site_stats.path_totals WHERE path = '/folded';
+SELECT slot, views, day, day_views FROM site_stats.path_totals WHERE path = '/folded';
+SELECT day, slot, views FROM site_stats.daily_totals WHERE path = '/folded';
 DELETE FROM site_stats.path_totals WHERE path = '/folded';
+DELETE FROM site_stats.daily_totals WHERE path = '/folded';
 SELECT * FROM site_stats.check_totals();
 
 DROP VIEW progress, answer;

@@ -179,6 +179,22 @@ INSERT INTO site_stats.page_views (path, session_id) VALUES ('/forged', 's');
 \echo :LAST_ERROR_SQLSTATE
 DROP TRIGGER again ON site_stats.page_views;
 
+-- The statistics of a moment between two changes of the same transaction.
+BEGIN;
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/between', 's');
+DECLARE answer CURSOR FOR SELECT total_page_views FROM site_stats.get_stats();
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/between', 's');
+FETCH answer;
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
+-- A function that has lost the one with its query.
+BEGIN;
+ALTER FUNCTION site_stats.get_stats_in_snapshot() RENAME TO lost;
+SELECT * FROM site_stats.get_stats();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
 -- Settings.
 SET site_stats.backfill_batch_size = 0;
 \echo :LAST_ERROR_SQLSTATE

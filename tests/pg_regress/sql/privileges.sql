@@ -26,7 +26,7 @@ SELECT * FROM site_stats.backfill_state;
 SELECT * FROM site_stats.backfill_requests;
 SELECT * FROM site_stats.backfill_progress;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/', 's');
-UPDATE site_stats.site_totals SET views = 0;
+UPDATE site_stats.site_totals SET visitors = 0;
 DELETE FROM site_stats.page_views;
 TRUNCATE site_stats.page_views;
 SELECT nextval('site_stats.page_views_id_seq');

@@ -1,0 +1,489 @@
+//! Direct access to the aggregate tables: a row found by its primary key and written in place, without a plan, without the
+//! executor. An upsert by SQL costs 20 to 30 microseconds, this a few; and it takes what is committed now at any
+//! isolation level, so that a counter never gives a REPEATABLE READ writer 40001.
+//!
+//! A row is found with a dirty snapshot, as a unique index looks for a conflict: what another transaction is about to insert
+//! or delete is seen, and waited for. So a row that `find` returns is the latest there is, and nobody who counts is in
+//! the middle of changing it; if somebody comes first after all, the write returns `false`, and the caller finds again.
+//!
+//! Indexes are maintained by the executor's own function, so that one which the owner adds is maintained too.
+
+use std::ptr::{NonNull, null_mut};
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::{datum, error, state};
+
+/// A column, counted from 1.
+pub type Column = i16;
+
+/// Most columns of a primary key, and of an aggregate table.
+const MOST_KEYS: usize = 3;
+const MOST_COLUMNS: usize = 8;
+
+/// What a tuple that was inserted speculatively has in place of an offset (`SpecTokenOffsetNumber`).
+const SPECULATIVE: u16 = 0xfffe;
+
+/// The value of a column of the primary key.
+#[derive(Clone, Copy)]
+pub enum Key<'k> {
+    Text(&'k [u8]),
+    Integer(i32),
+    /// Days since 2000-01-01.
+    Day(i32),
+}
+
+/// An open aggregate table, and the row found last.
+pub struct Table {
+    name: &'static std::ffi::CStr,
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    scan: pg_sys::IndexScanDesc,
+    /// What the scan tells of transactions in progress.
+    dirty: pg_sys::Snapshot,
+    slot: *mut pg_sys::TupleTableSlot,
+    command: pg_sys::CommandId,
+    /// The transaction's snapshot, where it has one from its first statement to its end.
+    snapshot: Option<pg_sys::Snapshot>,
+    indexes: Option<Indexes>,
+}
+
+/// All indexes of a table, open to be written: only a new row and one that left its page need them.
+#[derive(Clone, Copy)]
+struct Indexes {
+    executor: NonNull<pg_sys::EState>,
+    relation: NonNull<pg_sys::ResultRelInfo>,
+    slot: *mut pg_sys::TupleTableSlot,
+}
+
+impl Table {
+    /// Opens a table of ours with at least so many columns. Everything belongs to the current memory context and resource
+    /// owner; after an error they close what `close` would have.
+    pub fn open(name: &'static std::ffi::CStr, columns: i32) -> Result<Self, ErrorReport> {
+        let oid = state::table(name)?;
+        // SAFETY: the table exists, and is locked before it is looked at; a transaction is open.
+        unsafe {
+            let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+            let key = primary_key(relation);
+            // As our install script made it: what is below writes heap tuples, and scans the key.
+            if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID
+                || (*(*relation).rd_att).natts < columns
+                || key == pg_sys::InvalidOid
+            {
+                return Err(error::not_installed(&name.to_string_lossy()));
+            }
+            let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as i32);
+            let dirty = pg_sys::palloc0(size_of::<pg_sys::SnapshotData>()).cast::<pg_sys::SnapshotData>();
+            (*dirty).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+            let keys = i32::from((*(*index).rd_index).indnkeyatts);
+            let scan = begin_scan(relation, index, dirty, keys);
+            let slot = pg_sys::table_slot_create(relation, null_mut());
+            let command = pg_sys::GetCurrentCommandId(true);
+            let snapshot = state::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
+            Ok(Table { name, relation, index, scan, dirty, slot, command, snapshot, indexes: None })
+        }
+    }
+
+    /// Closes the table; its lock stays until the transaction ends.
+    pub fn close(self) {
+        // SAFETY: all of it was opened by `open`, and is not used any more.
+        unsafe {
+            if let Some(indexes) = self.indexes {
+                pg_sys::ExecCloseIndices(indexes.relation.as_ptr());
+                pg_sys::ExecDropSingleTupleTableSlot(indexes.slot);
+                pg_sys::FreeExecutorState(indexes.executor.as_ptr());
+            }
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::index_endscan(self.scan);
+            pg_sys::index_close(self.index, pg_sys::NoLock as i32);
+            pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+        }
+    }
+
+    /// Looks for the row with this primary key, as committed now and with this transaction's own changes, and waits for
+    /// whoever is changing it. The row stays the current one until the next call.
+    pub fn find(&mut self, key: &[Key]) -> bool {
+        loop {
+            self.scan_for(key, self.dirty);
+            // SAFETY: the scan and the slot belong together; `next` has written the dirty snapshot.
+            unsafe {
+                if !pg_sys::index_getnext_slot(
+                    self.scan,
+                    pg_sys::ScanDirection::ForwardScanDirection,
+                    self.slot,
+                ) {
+                    return false;
+                }
+                let (inserter, deleter) = ((*self.dirty).xmin, (*self.dirty).xmax);
+                let other = if inserter != pg_sys::InvalidTransactionId { inserter } else { deleter };
+                if other == pg_sys::InvalidTransactionId {
+                    return true;
+                }
+                let mut place = (*self.slot).tts_tid;
+                let token = (*self.dirty).speculativeToken;
+                pg_sys::ExecClearTuple(self.slot);
+                if inserter != pg_sys::InvalidTransactionId && token != 0 {
+                    pg_sys::SpeculativeInsertionWait(inserter, token);
+                } else {
+                    pg_sys::XactLockTableWait(
+                        other,
+                        self.relation,
+                        &mut place,
+                        pg_sys::XLTW_Oper::XLTW_Update,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether the transaction's own reads see the row found as it is: always, but in REPEATABLE READ when others have
+    /// written it since the transaction's snapshot.
+    pub fn is_seen(&self) -> bool {
+        let Some(snapshot) = self.snapshot else { return true };
+        // SAFETY: the slot is one of the heap's, which holds a pin of its buffer; the lock is for the time of the look.
+        unsafe {
+            let buffer = (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let seen = pg_sys::HeapTupleSatisfiesVisibility(self.tuple(), snapshot, buffer);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            seen
+        }
+    }
+
+    /// Whether the transaction's own reads see a row with this key although `find` has found none: others have removed it
+    /// since the transaction's snapshot. There is no current row afterwards.
+    pub fn is_still_seen(&mut self, key: &[Key]) -> bool {
+        let Some(snapshot) = self.snapshot else { return false };
+        self.scan_for(key, snapshot);
+        // SAFETY: the scan and the slot belong together.
+        unsafe {
+            let found =
+                pg_sys::index_getnext_slot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot);
+            pg_sys::ExecClearTuple(self.slot);
+            found
+        }
+    }
+
+    /// A `bigint` of the row found.
+    pub fn bigint(&self, column: Column) -> i64 {
+        self.value(column).value() as i64
+    }
+
+    /// An `integer` or a `date` of the row found.
+    pub fn integer(&self, column: Column) -> i32 {
+        self.value(column).value() as i32
+    }
+
+    /// Changes columns of the row found. False, and nothing is changed, if somebody else has changed it first.
+    pub fn update(&mut self, changes: &[(Column, pg_sys::Datum)]) -> Result<bool, ErrorReport> {
+        let mut columns = [0; MOST_COLUMNS];
+        let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
+        let mut nulls = [false; MOST_COLUMNS];
+        for (n, (column, value)) in changes.iter().enumerate() {
+            (columns[n], values[n]) = (i32::from(*column), *value);
+        }
+        // SAFETY: a row was found, and its slot holds the tuple with a pin. The columns are those of the table, and the
+        // values of their types.
+        unsafe {
+            let tuple = pg_sys::heap_modify_tuple_by_cols(
+                self.tuple(),
+                (*self.relation).rd_att,
+                changes.len() as i32,
+                columns.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+            let (result, needs) = update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
+            if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
+                self.add_to_indexes(tuple, Entry::Moved(needs));
+            }
+            pg_sys::heap_freetuple(tuple);
+            self.outcome(result)
+        }
+    }
+
+    /// Removes the row found. False, and it is still there, if somebody else has changed it first.
+    pub fn delete(&mut self) -> Result<bool, ErrorReport> {
+        let mut failure = pg_sys::TM_FailureData::default();
+        // SAFETY: a row was found.
+        let result = unsafe {
+            pg_sys::heap_delete(
+                self.relation,
+                &mut (*self.slot).tts_tid,
+                self.command,
+                null_mut(),
+                true,
+                &mut failure,
+                false,
+            )
+        };
+        self.outcome(result)
+    }
+
+    /// Inserts a row that nobody else can be inserting. The values are those of the first columns; others are NULL.
+    pub fn insert(&mut self, values: &[pg_sys::Datum]) {
+        let tuple = self.form(values);
+        // SAFETY: a tuple of this table, which is freed when all have read it.
+        unsafe {
+            pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
+            self.add_to_indexes(tuple, Entry::New);
+            pg_sys::heap_freetuple(tuple);
+        }
+    }
+
+    /// Inserts a row unless somebody else does at the same time: then false, and nothing is inserted. The way of `INSERT
+    /// ... ON CONFLICT`: the row is inserted speculatively, and taken back if the index already has its key.
+    pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> bool {
+        let tuple = self.form(values);
+        // SAFETY: as above. Who meets the row waits for the token's lock, which goes with the transaction after an error.
+        unsafe {
+            let transaction = pg_sys::GetCurrentTransactionId();
+            let token = pg_sys::SpeculativeInsertionLockAcquire(transaction);
+            let header = (*tuple).t_data;
+            (*header).t_ctid.ip_blkid.bi_hi = (token >> 16) as u16;
+            (*header).t_ctid.ip_blkid.bi_lo = token as u16;
+            (*header).t_ctid.ip_posid = SPECULATIVE;
+            let options = pg_sys::HEAP_INSERT_SPECULATIVE as i32;
+            pg_sys::heap_insert(self.relation, tuple, self.command, options, null_mut());
+            let is_first = self.add_to_indexes(tuple, Entry::Speculative);
+            if is_first {
+                pg_sys::heap_finish_speculative(self.relation, &mut (*tuple).t_self);
+            } else {
+                pg_sys::heap_abort_speculative(self.relation, &mut (*tuple).t_self);
+            }
+            pg_sys::SpeculativeInsertionLockRelease(transaction);
+            pg_sys::heap_freetuple(tuple);
+            is_first
+        }
+    }
+
+    fn scan_for(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) {
+        let mut conditions = [pg_sys::ScanKeyData::default(); MOST_KEYS];
+        for (n, (condition, value)) in conditions.iter_mut().zip(key).enumerate() {
+            let (equals, value) = match *value {
+                Key::Text(bytes) => (pg_sys::F_TEXTEQ, datum::text(bytes)),
+                Key::Integer(number) => (pg_sys::F_INT4EQ, pg_sys::Datum::from(number)),
+                Key::Day(day) => (pg_sys::F_DATE_EQ, pg_sys::Datum::from(day)),
+            };
+            // SAFETY: writes the condition. Its collation is C, which is that of our keys.
+            unsafe {
+                pg_sys::ScanKeyInit(
+                    condition,
+                    n as i16 + 1,
+                    pg_sys::BTEqualStrategyNumber as u16,
+                    pg_sys::Oid::from(equals),
+                    value,
+                );
+            }
+        }
+        // SAFETY: the scan copies the conditions; the snapshot lives as long as it, and is set before the scan begins.
+        unsafe {
+            (*self.scan).xs_snapshot = snapshot;
+            pg_sys::index_rescan(self.scan, conditions.as_mut_ptr(), key.len() as i32, null_mut(), 0);
+        }
+    }
+
+    /// The tuple of the row found, in its buffer.
+    fn tuple(&self) -> pg_sys::HeapTuple {
+        // SAFETY: the slots of a heap table begin like this.
+        unsafe { (*self.slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple }
+    }
+
+    fn value(&self, column: Column) -> pg_sys::Datum {
+        // SAFETY: a row was found; the caller names one of its columns.
+        unsafe {
+            if (*self.slot).tts_nvalid < column {
+                pg_sys::slot_getsomeattrs_int(self.slot, i32::from(column));
+            }
+            *(*self.slot).tts_values.add(column as usize - 1)
+        }
+    }
+
+    fn form(&self, values: &[pg_sys::Datum]) -> pg_sys::HeapTuple {
+        // SAFETY: the values are of the types of the first columns, and there is one for each column.
+        unsafe {
+            let description = (*self.relation).rd_att;
+            let columns = usize::try_from((*description).natts).unwrap_or(0);
+            let mut row = vec![pg_sys::Datum::from(0); columns];
+            let mut nulls = vec![true; columns];
+            row[..values.len()].copy_from_slice(values);
+            nulls[..values.len()].fill(false);
+            pg_sys::heap_form_tuple(description, row.as_mut_ptr(), nulls.as_mut_ptr())
+        }
+    }
+
+    fn outcome(&self, result: pg_sys::TM_Result::Type) -> Result<bool, ErrorReport> {
+        match result {
+            pg_sys::TM_Result::TM_Ok => Ok(true),
+            pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Ok(false),
+            code => Err(error::internal(&format!("writing {}", self.name.to_string_lossy()), code as i32)),
+        }
+    }
+
+    /// Adds a tuple that is in the table to its indexes; false if the primary key has another one already.
+    ///
+    /// # Safety
+    /// The tuple must be in this table, at the place that it names.
+    unsafe fn add_to_indexes(&mut self, tuple: pg_sys::HeapTuple, entry: Entry) -> bool {
+        let mut conflict = false;
+        // SAFETY: as the caller vouches; the slot lets go of the tuple before anybody frees it.
+        unsafe {
+            let indexes = *self.indexes.get_or_insert_with(|| Indexes::open(self.relation));
+            pg_sys::ExecStoreHeapTuple(tuple, indexes.slot, false);
+            insert_index_tuples(&indexes, entry, &mut conflict);
+            pg_sys::ExecClearTuple(indexes.slot);
+        }
+        !conflict
+    }
+}
+
+impl Indexes {
+    /// # Safety
+    /// The relation must be open until `Table::close`.
+    unsafe fn open(relation: pg_sys::Relation) -> Self {
+        // SAFETY: as the caller vouches. The relation is in no range table, which index 0 says.
+        unsafe {
+            let executor = pg_sys::CreateExecutorState();
+            let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+            (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::InitResultRelInfo(target, relation, 0, null_mut(), 0);
+            pg_sys::ExecOpenIndices(target, false);
+            let slot =
+                pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
+            // Neither is null: the server would have raised an error.
+            Indexes {
+                executor: NonNull::new_unchecked(executor),
+                relation: NonNull::new_unchecked(target),
+                slot,
+            }
+        }
+    }
+}
+
+/// Why a tuple comes into the indexes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    New,
+    /// A new row, unless another one has its key.
+    Speculative,
+    /// A new version of a row, which is not found by the entries of the old one.
+    Moved(NeedsIndexes),
+}
+
+/// Which indexes must learn of a new version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NeedsIndexes {
+    None,
+    #[cfg_attr(feature = "pg15", allow(dead_code))]
+    Summarizing,
+    All,
+}
+
+// ---- where versions of PostgreSQL differ ------------------------------------------------------------------------------
+
+unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: the caller has opened the relation.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::RelationGetPrimaryKeyIndex(relation);
+        #[cfg(feature = "pg18")]
+        return pg_sys::RelationGetPrimaryKeyIndex(relation, false);
+    }
+}
+
+unsafe fn begin_scan(
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    // SAFETY: the caller has opened both; the snapshot lives as long as the scan.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::index_beginscan(relation, index, snapshot, keys, 0);
+        #[cfg(feature = "pg18")]
+        return pg_sys::index_beginscan(relation, index, snapshot, null_mut(), keys, 0);
+    }
+}
+
+/// Replaces the tuple at a place; waits for whoever holds it.
+unsafe fn update_tuple(
+    relation: pg_sys::Relation,
+    place: &mut pg_sys::ItemPointerData,
+    tuple: pg_sys::HeapTuple,
+    command: pg_sys::CommandId,
+) -> (pg_sys::TM_Result::Type, NeedsIndexes) {
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut lock = 0;
+    // SAFETY: the caller has found the tuple at this place of this relation.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let result = pg_sys::heap_update(
+                relation,
+                place,
+                tuple,
+                command,
+                null_mut(),
+                true,
+                &mut failure,
+                &mut lock,
+            );
+            let is_hot = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
+            (result, if is_hot { NeedsIndexes::None } else { NeedsIndexes::All })
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
+            let result = pg_sys::heap_update(
+                relation,
+                place,
+                tuple,
+                command,
+                null_mut(),
+                true,
+                &mut failure,
+                &mut lock,
+                &mut indexes,
+            );
+            let needs = match indexes {
+                pg_sys::TU_UpdateIndexes::TU_None => NeedsIndexes::None,
+                pg_sys::TU_UpdateIndexes::TU_Summarizing => NeedsIndexes::Summarizing,
+                _ => NeedsIndexes::All,
+            };
+            (result, needs)
+        }
+    }
+}
+
+/// Adds the tuple in the slot to the indexes; `conflict` is set if it is speculative and another one has its key.
+unsafe fn insert_index_tuples(indexes: &Indexes, entry: Entry, conflict: &mut bool) {
+    let is_moved = matches!(entry, Entry::Moved(_));
+    let is_speculative = entry == Entry::Speculative;
+    let conflict = if is_speculative { &raw mut *conflict } else { null_mut() };
+    // SAFETY: the caller has stored the tuple in the slot.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::ExecInsertIndexTuples(
+            indexes.relation.as_ptr(),
+            indexes.slot,
+            indexes.executor.as_ptr(),
+            is_moved,
+            is_speculative,
+            conflict,
+            null_mut(),
+        );
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::ExecInsertIndexTuples(
+            indexes.relation.as_ptr(),
+            indexes.slot,
+            indexes.executor.as_ptr(),
+            is_moved,
+            is_speculative,
+            conflict,
+            null_mut(),
+            entry == Entry::Moved(NeedsIndexes::Summarizing),
+        );
+    }
+}
