@@ -1,12 +1,12 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
-# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), SEED and CYCLES (chaos), PG or PG_CONFIG (all): see make help.
+# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
-    check-regress check-isolation check-recovery check-chaos chaos clean
+    check-regress check-isolation check-recovery check-chaos chaos bench clean
 
-export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES
+export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
@@ -22,6 +22,7 @@ help:
 	@echo '  make check-recovery          ... crashes and standbys'
 	@echo '  make check-chaos             ... a short chaos run'
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
+	@echo 'make bench [ONLY="reads size"] how fast it is, beside plain PostgreSQL and the alternatives (see bin/bench)'
 	@echo 'make install PG_CONFIG=/path   build for your own PostgreSQL and install there'
 	@echo 'make build                     build only'
 	@echo 'make setup                     install what is missing to build and test; the verbs above do it themselves'
@@ -49,6 +50,9 @@ check-format check-sql-style check-readme check-lint check-unit check-regress ch
 
 chaos:
 	@bin/chaos
+
+bench:
+	@bin/bench
 
 clean:
 	rm -rf target build/server-* build/run.* build/results build/log
