@@ -56,40 +56,46 @@ HAVING sum(u.views) > 0;
 COMMENT ON VIEW site_stats.daily_views IS
     'Views of each path on each UTC day that has any; exact, but without what its own transaction has not counted yet.';
 
-CREATE FUNCTION site_stats.page_title(path text, title text)
-RETURNS text
-LANGUAGE sql
-IMMUTABLE
-CALLED ON NULL INPUT
-PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT COALESCE(title, CASE path WHEN '/' THEN 'Home' WHEN '/stats' THEN 'Stats' ELSE path END);
-END;
-COMMENT ON FUNCTION site_stats.page_title(text, text) IS
-    'The title that statistics show for a path: the one given, else Home for /, Stats for /stats, else the path.';
-
-CREATE FUNCTION site_stats.page_type_shown(path text, page_type text, last_view_id bigint)
-RETURNS text
+-- One row for a path. A function that returns a table becomes part of the query that calls it; one that returns a
+-- value and has a subquery would be a query of its own for each page.
+CREATE FUNCTION site_stats.page_shown(path text, last_view_id bigint)
+RETURNS TABLE (title text, page_type text)
 LANGUAGE sql
 STABLE
 CALLED ON NULL INPUT
 PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT COALESCE(
-        page_type,
-        CASE path WHEN '/' THEN 'home' WHEN '/stats' THEN 'stats' END,
-        (
-            SELECT t.page_type
-            FROM site_stats.path_totals AS t
-            WHERE t.path = page_type_shown.path AND t.last_view_id = page_type_shown.last_view_id
-            LIMIT 1
-        ),
-        (SELECT v.page_type FROM ONLY site_stats.page_views AS v WHERE v.id = page_type_shown.last_view_id),
-        'page'
-    );
-END;
-COMMENT ON FUNCTION site_stats.page_type_shown(text, text, bigint) IS
-    'The type that statistics show for a path: that given, else home for /, stats for /stats, else that recorded.';
+AS $$
+    SELECT
+        COALESCE(c.title, CASE p.path WHEN '/' THEN 'Home' WHEN '/stats' THEN 'Stats' ELSE p.path END),
+        COALESCE(
+            c.page_type,
+            CASE p.path WHEN '/' THEN 'home' WHEN '/stats' THEN 'stats' END,
+            (
+                SELECT t.page_type
+                FROM site_stats.path_totals AS t
+                WHERE t.path = p.path AND t.last_view_id = p.last_view_id
+                LIMIT 1
+            ),
+            (SELECT v.page_type FROM ONLY site_stats.page_views AS v WHERE v.id = p.last_view_id),
+            'page'
+        )
+    FROM (SELECT page_shown.path, page_shown.last_view_id) AS p
+    LEFT JOIN site_stats.content AS c ON c.path = p.path
+$$;
+COMMENT ON FUNCTION site_stats.page_shown(text, bigint) IS
+    'Title and type that statistics show for a path: those of content, else fixed ones, else path and recorded type.';
+
+CREATE FUNCTION site_stats.most_viewed_paths(most integer)
+RETURNS TABLE (path text, views bigint, last_view_id bigint, all_views bigint, all_paths bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'most_viewed_paths';
+COMMENT ON FUNCTION site_stats.most_viewed_paths(integer) IS
+    'The most viewed paths first, then by path, each with the sums over all paths that have a view.';
 
 CREATE FUNCTION site_stats.top_pages(
     max_rows integer DEFAULT 50,
@@ -118,6 +124,7 @@ STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -134,30 +141,13 @@ BEGIN
 
     IF since IS NULL AND until IS NULL THEN
         RETURN QUERY
-        SELECT
-            p.path,
-            site_stats.page_title(p.path, c.title),
-            site_stats.page_type_shown(p.path, c.page_type, p.last_view_id),
-            p.views
-        FROM (
-            SELECT pv.path, pv.views, pv.last_view_id
-            FROM site_stats.path_views AS pv
-            ORDER BY pv.views DESC, pv.path
-            LIMIT max_rows
-        ) AS p
-        LEFT JOIN site_stats.content AS c ON c.path = p.path
-        ORDER BY p.views DESC, p.path;
+        SELECT p.path, n.title, n.page_type, p.views
+        FROM site_stats.most_viewed_paths(max_rows) AS p
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id) AS n
+        ORDER BY p.views DESC, p.path COLLATE "C";
     ELSE
         RETURN QUERY
-        SELECT
-            p.path,
-            site_stats.page_title(p.path, c.title),
-            site_stats.page_type_shown(
-                p.path,
-                c.page_type,
-                (SELECT pv.last_view_id FROM site_stats.path_views AS pv WHERE pv.path = p.path)
-            ),
-            p.views
+        SELECT p.path, n.title, n.page_type, p.views
         FROM (
             SELECT dv.path, sum(dv.views)::bigint AS views
             FROM site_stats.daily_views AS dv
@@ -166,7 +156,12 @@ BEGIN
             ORDER BY 2 DESC, 1
             LIMIT max_rows
         ) AS p
-        LEFT JOIN site_stats.content AS c ON c.path = p.path
+        LEFT JOIN LATERAL (
+            SELECT a.last_view_id
+            FROM site_stats.path_views AS a
+            WHERE a.path = p.path
+        ) AS pv ON true
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, pv.last_view_id) AS n
         ORDER BY p.views DESC, p.path;
     END IF;
 END
@@ -200,6 +195,7 @@ STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -243,6 +239,7 @@ CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -301,6 +298,7 @@ STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -331,15 +329,16 @@ BEGIN
                 WHERE k.session_id = v.session_id AND k.epoch = s.epoch AND k.views > 0
             )
     ),
-    paths AS MATERIALIZED (
-        SELECT pv.path, pv.views, pv.last_view_id
-        FROM site_stats.path_views AS pv
+    top AS MATERIALIZED (
+        SELECT p.path COLLATE "C" AS path, p.views, p.last_view_id, p.all_views, p.all_paths
+        FROM site_stats.most_viewed_paths(50) AS p
     ),
-    top AS (
-        SELECT p.path, p.views, p.last_view_id
-        FROM paths AS p
-        ORDER BY p.views DESC, p.path
-        LIMIT 50
+    published AS (
+        SELECT
+            count(*) FILTER (WHERE c.page_type = 'blog') AS posts,
+            count(*) FILTER (WHERE c.page_type = 'page') AS pages
+        FROM site_stats.content AS c
+        WHERE c.published
     )
     SELECT
         (SELECT count(*) FROM active),
@@ -354,28 +353,25 @@ BEGIN
                 GROUP BY a.current_path
             ) AS n
         ),
-        (SELECT COALESCE(sum(p.views), 0)::bigint FROM paths AS p),
+        COALESCE((SELECT p.all_views FROM top AS p LIMIT 1), 0),
         (SELECT t.visitors FROM totals AS t) + (SELECT n.visitors FROM new_sessions AS n),
-        (SELECT count(*) FROM site_stats.content AS c WHERE c.published AND c.page_type = 'blog'),
-        (SELECT count(*) FROM site_stats.content AS c WHERE c.published AND c.page_type = 'page'),
+        p.posts,
+        p.pages,
         (SELECT min(v.viewed_at) FROM ONLY site_stats.page_views AS v),
         (
             SELECT COALESCE(
                 jsonb_agg(
                     jsonb_build_object(
-                        'path', p.path,
-                        'title', site_stats.page_title(p.path, c.title),
-                        'pageType', site_stats.page_type_shown(p.path, c.page_type, p.last_view_id),
-                        'views', p.views
+                        'path', p.path, 'title', n.title, 'pageType', n.page_type, 'views', p.views
                     )
                     ORDER BY p.views DESC, p.path
                 ),
                 '[]'
             )
             FROM top AS p
-            LEFT JOIN site_stats.content AS c ON c.path = p.path
+            CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id) AS n
         ),
-        (SELECT count(*) FROM paths),
+        COALESCE((SELECT p.all_paths FROM top AS p LIMIT 1), 0),
         (
             SELECT COALESCE(
                 jsonb_agg(
@@ -396,7 +392,8 @@ BEGIN
             ) THEN 'direct count'
             ELSE 'aggregates and direct count'
         END
-    FROM state AS s;
+    FROM state AS s
+    CROSS JOIN published AS p;
 END
 $$;
 COMMENT ON FUNCTION site_stats.get_stats_in_snapshot() IS 'The query of get_stats().';
@@ -420,6 +417,7 @@ STABLE
 CALLED ON NULL INPUT
 PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN

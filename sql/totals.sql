@@ -7,6 +7,8 @@
 --
 -- The library reads and writes these tables directly (src/table.rs), so they are heap tables with these columns first.
 
+-- Less than half of a page is filled: when one transaction writes every row of a page, the new versions fit beside the
+-- old ones, and the next transaction finds the room of these again.
 CREATE TABLE site_stats.path_totals (
     path text COLLATE "C" NOT NULL,
     slot integer NOT NULL,
@@ -17,7 +19,7 @@ CREATE TABLE site_stats.path_totals (
     day date NOT NULL,
     day_views bigint NOT NULL,
     CONSTRAINT path_totals_path_slot_pkey PRIMARY KEY (path, slot)
-) USING heap WITH (fillfactor = 70);
+) USING heap WITH (fillfactor = 45);
 
 COMMENT ON TABLE site_stats.path_totals IS 'Views of a path, split over slots. Derived: never write it by hand.';
 COMMENT ON COLUMN site_stats.path_totals.slot IS 'The part of the counter; only the sum over slots has a meaning.';

@@ -15,6 +15,7 @@
 //! | `totals` | the only code that counts: a tally into the aggregates |
 //! | `table` | the way to a row of the aggregates, past the executor |
 //! | `reads` | statistics in the transaction that has changed them |
+//! | `paths` | the most viewed paths, and the sums over all |
 //! | `slots` | which part of each counter a transaction may write |
 //! | `upkeep` | old rows out, idle slots together |
 //! | `state` | the row that says which views are counted |
@@ -41,6 +42,7 @@ mod fault;
 mod foreground;
 mod locks;
 mod page_views;
+mod paths;
 mod pending;
 mod reads;
 mod requests;

@@ -19,6 +19,8 @@ pub enum See {
     Current,
     /// What is committed now, and what this transaction did, at any isolation level.
     Latest,
+    /// What the calling statement sees. For statements that only read.
+    Statement,
 }
 
 /// An open connection to SPI; what statements return lives until it is closed.
@@ -60,6 +62,9 @@ impl Statement {
         let code = unsafe {
             match see {
                 See::Current => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0),
+                See::Statement => {
+                    pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
+                }
                 See::Latest => pg_sys::SPI_execute_snapshot(
                     plan,
                     values.as_mut_ptr(),

@@ -74,6 +74,12 @@ pub fn latest() -> Result<State, ErrorReport> {
     read(unsafe { pg_sys::GetLatestSnapshot() })
 }
 
+/// The state that the calling statement sees.
+pub fn seen() -> Result<State, ErrorReport> {
+    // SAFETY: a statement is being executed.
+    read(unsafe { pg_sys::GetActiveSnapshot() })
+}
+
 /// What the decisions of one statement rest on.
 pub struct Writer {
     page_views: pg_sys::Oid,

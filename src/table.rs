@@ -8,8 +8,10 @@
 //!
 //! Indexes are maintained by the executor's own function, so that one which the owner adds is maintained too.
 
+use std::collections::HashMap;
 use std::ptr::{NonNull, null_mut};
 
+use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -34,6 +36,58 @@ pub enum Key<'k> {
     Day(i32),
 }
 
+/// Where this process has last seen rows of a table: a guess, for a row is looked up in the index if it is there no more. It
+/// spares the way through the index for rows that are written again and again.
+#[derive(Default)]
+pub struct Places {
+    /// The table's file: a table that was rewritten has its rows elsewhere.
+    file: Option<(pg_sys::Oid, pg_sys::Oid)>,
+    /// By the key's text, which is all of it but for the slot.
+    places: HashMap<Box<[u8]>, (i32, Place)>,
+}
+
+/// A row's block, and its number there.
+#[derive(Clone, Copy)]
+struct Place(u32, u16);
+
+/// Places that are remembered at most; then all are forgotten.
+const MOST_PLACES: usize = 4096;
+
+impl Place {
+    fn of(tid: pg_sys::ItemPointerData) -> Self {
+        let (block, offset) = item_pointer_get_both(tid);
+        Place(block, offset)
+    }
+}
+
+impl Places {
+    /// The key must be text and slot, or the slot alone.
+    fn get(&self, key: &[Key]) -> Option<Place> {
+        let (text, slot) = text_and_slot(key)?;
+        self.places.get(text).filter(|(of, _)| *of == slot).map(|(_, place)| *place)
+    }
+
+    fn note(&mut self, key: &[Key], place: Place) {
+        let Some((text, slot)) = text_and_slot(key) else { return };
+        if let Some(known) = self.places.get_mut(text) {
+            *known = (slot, place);
+            return;
+        }
+        if self.places.len() >= MOST_PLACES {
+            self.places.clear();
+        }
+        self.places.insert(text.into(), (slot, place));
+    }
+}
+
+fn text_and_slot<'k>(key: &[Key<'k>]) -> Option<(&'k [u8], i32)> {
+    match *key {
+        [Key::Text(text), Key::Integer(slot)] => Some((text, slot)),
+        [Key::Integer(slot)] => Some((b"", slot)),
+        _ => None,
+    }
+}
+
 /// An open aggregate table, and the row found last.
 pub struct Table {
     name: &'static std::ffi::CStr,
@@ -47,6 +101,10 @@ pub struct Table {
     /// The transaction's snapshot, where it has one from its first statement to its end.
     snapshot: Option<pg_sys::Snapshot>,
     indexes: Option<Indexes>,
+    /// How long the table is at least; 0 for unknown.
+    blocks: u32,
+    /// Where the row is that was written last.
+    written: Option<Place>,
 }
 
 /// All indexes of a table, open to be written: only a new row and one that left its page need them.
@@ -81,7 +139,19 @@ impl Table {
             let slot = pg_sys::table_slot_create(relation, null_mut());
             let command = pg_sys::GetCurrentCommandId(true);
             let snapshot = state::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
-            Ok(Table { name, relation, index, scan, dirty, slot, command, snapshot, indexes: None })
+            Ok(Table {
+                name,
+                relation,
+                index,
+                scan,
+                dirty,
+                slot,
+                command,
+                snapshot,
+                indexes: None,
+                blocks: 0,
+                written: None,
+            })
         }
     }
 
@@ -101,12 +171,79 @@ impl Table {
         }
     }
 
+    /// As `find`, but looks first where the row was when it was last seen. The key's columns are the first ones of the table.
+    pub fn find_again(&mut self, places: &mut Places, key: &[Key]) -> bool {
+        // SAFETY: the relation is open.
+        let file = unsafe { ((*self.relation).rd_id, file_of(self.relation)) };
+        if places.file != Some(file) {
+            *places = Places { file: Some(file), places: HashMap::new() };
+        }
+        if let Some(place) = places.get(key)
+            && self.is_at(place, key)
+        {
+            return true;
+        }
+        self.find(key)
+    }
+
+    /// Remembers where the row with this key is, which was written last.
+    pub fn note_place(&self, places: &mut Places, key: &[Key]) {
+        if let Some(place) = self.written {
+            places.note(key, place);
+        }
+    }
+
+    /// Whether the row with this key is at this place, in its latest version, and nobody is changing it: then it is the
+    /// current row.
+    fn is_at(&mut self, place: Place, key: &[Key]) -> bool {
+        // SAFETY: the relation is open, and its lock keeps it from becoming shorter; a place beyond its end, as a VACUUM may
+        // have left it, is not read. What was stored at the place by others has the table's columns, too.
+        unsafe {
+            if self.blocks == 0 || place.0 >= self.blocks {
+                self.blocks =
+                    pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            }
+            if place.0 >= self.blocks {
+                return false;
+            }
+            // As an index scan does on its way: room for the next version on the same page, if that is the only pin of it.
+            pg_sys::ExecClearTuple(self.slot);
+            let buffer = pg_sys::ReadBuffer(self.relation, place.0);
+            pg_sys::heap_page_prune_opt(self.relation, buffer);
+            pg_sys::ReleaseBuffer(buffer);
+            let mut tid = pg_sys::ItemPointerData::default();
+            item_pointer_set_all(&mut tid, place.0, place.1);
+            if !pg_sys::table_tuple_fetch_row_version(self.relation, &mut tid, self.dirty, self.slot) {
+                return false;
+            }
+            let is_free = (*self.dirty).xmin == pg_sys::InvalidTransactionId
+                && (*self.dirty).xmax == pg_sys::InvalidTransactionId;
+            if is_free && self.has_key(key) {
+                return true;
+            }
+            pg_sys::ExecClearTuple(self.slot);
+            false
+        }
+    }
+
+    /// Whether the current row has this key.
+    fn has_key(&self, key: &[Key]) -> bool {
+        (1..).zip(key).all(|(column, value)| match *value {
+            // SAFETY: the key's columns are of these types; the value is read while its row is the current one.
+            Key::Text(bytes) => unsafe { datum::text_bytes(self.value(column)) == bytes },
+            Key::Integer(number) | Key::Day(number) => self.integer(column) == number,
+        })
+    }
+
     /// Looks for the row with this primary key, as committed now and with this transaction's own changes, and waits for
     /// whoever is changing it. The row stays the current one until the next call.
     pub fn find(&mut self, key: &[Key]) -> bool {
         loop {
+            // SAFETY: the scan and the slot belong together. The slot lets go of the last row first: a page that is pinned
+            // twice is not pruned.
+            unsafe { pg_sys::ExecClearTuple(self.slot) };
             self.scan_for(key, self.dirty);
-            // SAFETY: the scan and the slot belong together; `next` has written the dirty snapshot.
+            // SAFETY: as above; `next` has written the dirty snapshot.
             unsafe {
                 if !pg_sys::index_getnext_slot(
                     self.scan,
@@ -195,6 +332,7 @@ impl Table {
                 nulls.as_mut_ptr(),
             );
             let (result, needs) = update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
+            self.written = Some(Place::of((*tuple).t_self));
             if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
                 self.add_to_indexes(tuple, Entry::Moved(needs));
             }
@@ -227,6 +365,7 @@ impl Table {
         // SAFETY: a tuple of this table, which is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
+            self.written = Some(Place::of((*tuple).t_self));
             self.add_to_indexes(tuple, Entry::New);
             pg_sys::heap_freetuple(tuple);
         }
@@ -389,6 +528,17 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
         return pg_sys::RelationGetPrimaryKeyIndex(relation);
         #[cfg(feature = "pg18")]
         return pg_sys::RelationGetPrimaryKeyIndex(relation, false);
+    }
+}
+
+/// The number of a relation's file.
+unsafe fn file_of(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: the caller has opened the relation.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return (*relation).rd_node.relNode;
+        #[cfg(not(feature = "pg15"))]
+        return (*relation).rd_locator.relNumber;
     }
 }
 

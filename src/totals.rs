@@ -8,12 +8,13 @@
 //! A path's row has the counter of its newest day beside that of all days, so that a view of today costs one row; when a
 //! newer day begins, the finished one moves to `daily_totals`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::table::{self, Column, Table};
+use crate::table::{self, Column, Places, Table};
 use crate::tally::{Key, PathDelta, Tally};
 use crate::{datum, pending, slots};
 
@@ -55,6 +56,12 @@ mod sessions {
 
 /// The day of a path's row that has no day yet: `-infinity`, before all others.
 const NO_DAY: i32 = i32::MIN;
+
+thread_local! {
+    /// Where the counters are that this process has written last. A flush takes them, and loses them if it fails.
+    static PATHS: Cell<Option<Places>> = const { Cell::new(None) };
+    static SITE: Cell<Option<Places>> = const { Cell::new(None) };
+}
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,9 +123,10 @@ fn write_paths(
 ) -> Result<(), ErrorReport> {
     use path_totals::*;
     let mut table = Table::open(c"path_totals", COUNT)?;
+    let mut places = PATHS.take().unwrap_or_default();
     for (path, delta) in paths {
         let key = [table::Key::Text(path), table::Key::Integer(slot)];
-        let older = write_row(&mut table, &key, |table, found| {
+        let older = write_row(&mut table, Some(&mut places), &key, |table, found| {
             // A row of an older epoch is as good as none.
             let is_current = found && table.bigint(EPOCH) == epoch;
             let (views, last_view_id, kept) = if is_current {
@@ -159,6 +167,7 @@ fn write_paths(
             *days.entry((day, path.clone())).or_default() += views;
         }
     }
+    PATHS.set(Some(places));
     table.close();
     Ok(())
 }
@@ -168,7 +177,7 @@ fn write_days(epoch: i64, slot: i32, days: &Days) -> Result<(), ErrorReport> {
     let mut table = Table::open(c"daily_totals", COUNT)?;
     for ((day, path), delta) in days {
         let key = [table::Key::Day(*day), table::Key::Text(path), table::Key::Integer(slot)];
-        write_row(&mut table, &key, |table, found| {
+        write_row(&mut table, None, &key, |table, found| {
             let written = if found {
                 let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
                 table.update(&[(EPOCH, epoch.into()), (VIEWS, (before + delta).into())])?
@@ -186,7 +195,8 @@ fn write_days(epoch: i64, slot: i32, days: &Days) -> Result<(), ErrorReport> {
 fn write_site(epoch: i64, slot: i32, visitors: i64) -> Result<(), ErrorReport> {
     use site_totals::*;
     let mut table = Table::open(c"site_totals", COUNT)?;
-    write_row(&mut table, &[table::Key::Integer(slot)], |table, found| {
+    let mut places = SITE.take().unwrap_or_default();
+    write_row(&mut table, Some(&mut places), &[table::Key::Integer(slot)], |table, found| {
         let written = if found {
             let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
             table.update(&[(EPOCH, epoch.into()), (VISITORS, (before + visitors).into())])?
@@ -196,6 +206,7 @@ fn write_site(epoch: i64, slot: i32, visitors: i64) -> Result<(), ErrorReport> {
         };
         Ok(written.then_some(()))
     })?;
+    SITE.set(Some(places));
     table.close();
     Ok(())
 }
@@ -216,7 +227,7 @@ fn write_sessions(epoch: i64, deltas: &BTreeMap<Key, i64>) -> Result<SessionChan
     }
     let mut table = Table::open(c"sessions", COUNT)?;
     for (session_id, delta) in deltas {
-        let (before, now) = write_row(&mut table, &[table::Key::Text(session_id)], |table, found| {
+        let (before, now) = write_row(&mut table, None, &[table::Key::Text(session_id)], |table, found| {
             let before = if found && table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
             let now = before + delta;
             if !found && table.is_still_seen(&[table::Key::Text(session_id)]) {
@@ -238,19 +249,26 @@ fn write_sessions(epoch: i64, deltas: &BTreeMap<Key, i64>) -> Result<SessionChan
 }
 
 /// Finds a row and has `write` write it, again and again until nobody else has written it in between: then `write` returns
-/// something.
+/// something. `places` are for rows that are likely to be written again.
 fn write_row<R>(
     table: &mut Table,
+    mut places: Option<&mut Places>,
     key: &[table::Key],
     mut write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
 ) -> Result<R, ErrorReport> {
     loop {
         pgrx::check_for_interrupts!();
-        let found = table.find(key);
+        let found = match &mut places {
+            Some(places) => table.find_again(places, key),
+            None => table.find(key),
+        };
         if found && !table.is_seen() {
             pending::note_unseen();
         }
         if let Some(result) = write(table, found)? {
+            if let Some(places) = places {
+                table.note_place(places, key);
+            }
             return Ok(result);
         }
     }
