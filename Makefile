@@ -1,6 +1,7 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
-# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
+# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS
+# (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
@@ -22,7 +23,8 @@ help:
 	@echo '  make check-recovery          ... crashes and standbys'
 	@echo '  make check-chaos             ... a short chaos run'
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
-	@echo 'make bench [ONLY="reads size"] how fast it is, beside plain PostgreSQL and the alternatives (see bin/bench)'
+	@echo 'make bench                     how fast it is, beside plain PostgreSQL and the alternatives: 15 to 20 minutes'
+	@echo '                               (ONLY="inserts copy api backfill latency reads slots memory size": these only)'
 	@echo 'make install PG_CONFIG=/path   build for your own PostgreSQL and install there'
 	@echo 'make build                     build only'
 	@echo 'make setup                     install what is missing to build and test; the verbs above do it themselves'

@@ -5,5 +5,5 @@ BEGIN;
 INSERT INTO site_stats.page_views (path, page_type, session_id)
 SELECT bench.path(floor(exp(ln((:paths + 0.5)::double precision) * random()))), 'blog', md5((:session + n / 4)::text)
 FROM generate_series(1, :rows) AS n;
-SELECT pg_sleep(0.2);
+SELECT pg_sleep(1);
 COMMIT;

@@ -36,6 +36,7 @@ my @figures = (
 	['api',     'heartbeat(), 16 clients, of plain inserts',    'heartbeat',              'plain'],
 	['backfill', 'backfill, 500 rows at a time, speed against one statement', 'one statement', 'transactions of 500 rows', '>=', 0.50],
 	['backfill', 'backfill, 10,000 rows at a time, speed against one statement', 'one statement', 'transactions of 10000 rows', '>=', 0.80],
+	['backfill', 'backfill while an old snapshot is open, time against without', 'short history, old snapshot open', 'short history'],
 	['latency', q(writers' 99th percentile during a backfill, against without), 'p99 during', 'p99 without',   '<=', 2],
 	['reads',   'get_stats() against direct SQL, times as fast', 'direct SQL, long history', 'get_stats(), long history', '>=', 500],
 	['reads',   'get_stats(), long against short history',      'get_stats(), long history', 'get_stats(), short history', '<=', 1.2],
