@@ -135,6 +135,13 @@ table([qw(measured unit median spread)], map {
 	} @{ $part->{order} }
 } @parts);
 
+print "\n";
+for my $about (map { $parts{$_}{about} } @parts)
+{
+	printf "%s%s: commit %s, %s, PostgreSQL %s, scale %s, %s s\n", $format eq 'markdown' ? '- ' : '    ',
+		map { $about->{$_} // '?' } qw(part commit date server scale seconds);
+}
+
 if (defined $json)
 {
 	my %all = (results => \@results, parts => [ map { { about => $_->{about}, measurements => $_->{values}, units => $_->{units} } } @parts{@parts} ]);
