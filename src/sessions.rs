@@ -7,6 +7,7 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::locks::{Lock, Mode};
 use crate::spi::{See, Statement};
+use crate::table::{self, Column};
 use crate::{datum, error, requests, settings, spi};
 
 /// A text that a site passes.
@@ -38,16 +39,6 @@ const COUNTRY: Argument =
 
 /// Stale sessions that one heartbeat removes: more than it can add.
 const STALE_PER_HEARTBEAT: i32 = 4;
-
-static RECENT_VIEWS: Statement = Statement::new(
-    "SELECT
-          COALESCE(pg_catalog.bool_or(v.path = $2 AND v.viewed_at > $3 - pg_catalog.make_interval(secs => $4)), false),
-          pg_catalog.count(*) FILTER (WHERE v.viewed_at > $3 - '1 minute'::pg_catalog.interval)
-      FROM ONLY site_stats.page_views AS v
-      WHERE v.session_id = $1
-          AND v.viewed_at > $3 - pg_catalog.make_interval(secs => GREATEST($4, 60))",
-    &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::FLOAT8OID],
-);
 
 static RECORD: Statement = Statement::new(
     "INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at) VALUES ($1, $2, $3, $4)",
@@ -124,20 +115,36 @@ fn record_page_view(
     hasher.write(session_id);
     Lock::of_session(hasher.finish()).acquire(Mode::Exclusive);
 
+    let now = now();
+    if let Some(answer) = refusal(path, session_id, now.value() as i64)? {
+        return Ok(answer);
+    }
     spi::connect(|connection| {
         let (path, session_id) = (Some(datum::text(path)), Some(datum::text(session_id)));
-        let now = Some(now());
-        let window = Some(seconds(settings::dedup_window()));
-        let recent = RECENT_VIEWS.run(connection, See::Latest, &[session_id, path, now, window])?;
-        if recent.boolean(0, 1) {
-            return Ok("duplicate");
-        }
-        let limit = i64::from(settings::max_views_per_minute());
-        if limit > 0 && recent.bigint(0, 2) >= limit {
-            return Ok("rate_limited");
-        }
-        RECORD.run(connection, See::Current, &[path, Some(datum::text(page_type)), session_id, now])?;
+        RECORD.run(connection, See::Current, &[path, Some(datum::text(page_type)), session_id, Some(now)])?;
         Ok("recorded")
+    })
+}
+
+/// What a view of a path by a session at a time is instead of a new one, by the session's views of before.
+fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static str>, ErrorReport> {
+    const PATH: Column = 2;
+    const VIEWED_AT: Column = 5;
+    const SECOND: i64 = 1_000_000;
+    let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
+    let (mut is_duplicate, mut in_last_minute) = (false, 0);
+    let since = now - window.max(60) * SECOND;
+    table::scan_later(c"page_views", c"page_views_session_id_viewed_at_idx", session_id, since, |view| {
+        let viewed_at = view.time(VIEWED_AT);
+        is_duplicate |= viewed_at > now - window * SECOND && view.text(PATH) == path;
+        in_last_minute += i64::from(viewed_at > now - 60 * SECOND);
+    })?;
+    Ok(if is_duplicate {
+        Some("duplicate")
+    } else if limit > 0 && in_last_minute >= limit {
+        Some("rate_limited")
+    } else {
+        None
     })
 }
 

@@ -9,6 +9,7 @@
 //! Indexes are maintained by the executor's own function, so that one which the owner adds is maintained too.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 
 use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
@@ -90,7 +91,7 @@ fn text_and_slot<'k>(key: &[Key<'k>]) -> Option<(&'k [u8], i32)> {
 
 /// An open aggregate table, and the row found last.
 pub struct Table {
-    name: &'static std::ffi::CStr,
+    name: &'static CStr,
     relation: pg_sys::Relation,
     index: pg_sys::Relation,
     scan: pg_sys::IndexScanDesc,
@@ -118,7 +119,7 @@ struct Indexes {
 impl Table {
     /// Opens a table of ours with at least so many columns. Everything belongs to the current memory context and resource
     /// owner; after an error they close what `close` would have.
-    pub fn open(name: &'static std::ffi::CStr, columns: i32) -> Result<Self, ErrorReport> {
+    pub fn open(name: &'static CStr, columns: i32) -> Result<Self, ErrorReport> {
         let oid = state::table(name)?;
         // SAFETY: the table exists, and is locked before it is looked at; a transaction is open.
         unsafe {
@@ -431,12 +432,7 @@ impl Table {
 
     fn value(&self, column: Column) -> pg_sys::Datum {
         // SAFETY: a row was found; the caller names one of its columns.
-        unsafe {
-            if (*self.slot).tts_nvalid < column {
-                pg_sys::slot_getsomeattrs_int(self.slot, i32::from(column));
-            }
-            *(*self.slot).tts_values.add(column as usize - 1)
-        }
+        unsafe { value_in(self.slot, column) }
     }
 
     fn form(&self, values: &[pg_sys::Datum]) -> pg_sys::HeapTuple {
@@ -475,6 +471,78 @@ impl Table {
         }
         !conflict
     }
+}
+
+/// A column of the row in a slot.
+///
+/// # Safety
+/// The slot must hold a row that has this column.
+unsafe fn value_in(slot: *mut pg_sys::TupleTableSlot, column: Column) -> pg_sys::Datum {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if (*slot).tts_nvalid < column {
+            pg_sys::slot_getsomeattrs_int(slot, i32::from(column));
+        }
+        *(*slot).tts_values.add(column as usize - 1)
+    }
+}
+
+/// A row that a scan has come to.
+pub struct Row(*mut pg_sys::TupleTableSlot);
+
+impl Row {
+    /// The bytes of a `text`, as long as the row.
+    pub fn text(&self, column: Column) -> &[u8] {
+        // SAFETY: the slot holds a row of a table of ours, and the caller names a text column of it.
+        unsafe { datum::text_bytes(value_in(self.0, column)) }
+    }
+
+    /// A `timestamptz`, in microseconds since 2000-01-01 00:00 UTC.
+    pub fn time(&self, column: Column) -> i64 {
+        // SAFETY: as above.
+        unsafe { value_in(self.0, column).value() as i64 }
+    }
+}
+
+/// Shows each row that is committed now, or this transaction's own, by an index on a text and a time: those of the text that are
+/// later than the time. For a question that is asked for each page view: a query costs more than its answer, and its plan
+/// depends on what the planner believes of the newest rows.
+pub fn scan_later(
+    table: &CStr,
+    index: &CStr,
+    text: &[u8],
+    time: i64,
+    mut row: impl FnMut(&Row),
+) -> Result<(), ErrorReport> {
+    let (table, index) = (state::table(table)?, state::table(index)?);
+    let mut conditions = [pg_sys::ScanKeyData::default(); 2];
+    // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
+    // in between aborts the transaction, which closes all. The collation of the condition is C, which is that of the index.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        let equal = (pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(text));
+        let later = (pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time));
+        for ((condition, column), (strategy, operator, value)) in
+            conditions.iter_mut().zip(1..).zip([equal, later])
+        {
+            pg_sys::ScanKeyInit(condition, column, strategy as u16, pg_sys::Oid::from(operator), value);
+        }
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let scan = begin_scan(relation, index, snapshot, 2);
+        pg_sys::index_rescan(scan, conditions.as_mut_ptr(), 2, null_mut(), 0);
+        let slot = pg_sys::table_slot_create(relation, null_mut());
+        while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+            row(&Row(slot));
+            pgrx::check_for_interrupts!();
+        }
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::index_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
 }
 
 impl Indexes {
