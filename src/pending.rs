@@ -3,7 +3,7 @@
 //! So a transaction holds a slot, and the rows of its sessions, for the shortest time there is; a million inserts in one
 //! transaction write each counter once; and transactions that touch the same sessions in opposite orders do not wait for
 //! each other in a circle, because each writes them in the order of their keys. A tally that grows too large is flushed
-//! earlier, and so is all of it when the same transaction reads the statistics (`reads`).
+//! earlier, by a statement or by the end of a subtransaction, and so is all of it when the same transaction reads the statistics (`reads`).
 //!
 //! A rollback to a savepoint takes back what was counted since, so there is a tally for each subtransaction that has counted
 //! something. A flush writes all of them: what it wrote of the enclosing ones is kept beside the inner one, and given back
@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 use crate::{error, state, totals};
 
 /// The number of a subtransaction, or of the transaction itself.
@@ -135,7 +135,11 @@ pub fn prepare_read(command: pg_sys::CommandId) -> Result<Moment, ErrorReport> {
         None => Ok(Moment::OfStatement),
         Some(flushed) if command <= flushed.last => Err(error::read_in_the_past()),
         Some(flushed) if state::uses_one_snapshot() => Ok(Moment::WithFlush(flushed.seen_by)),
-        Some(_) => Ok(Moment::Now),
+        Some(_) => {
+            // Now is after what the statement itself has written through a function, too.
+            flush()?;
+            Ok(Moment::Now)
+        }
     }
 }
 
@@ -155,17 +159,10 @@ unsafe extern "C-unwind" fn transaction_ends(
 ) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            if PENDING.with_borrow(|pending| pending.commands.is_none()) {
-                return;
-            }
-            // SAFETY: the transaction is still open, but no statement and with it no snapshot.
-            unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-            if let Err(report) = flush() {
-                report.report(PgLogLevel::ERROR);
-            }
-            // SAFETY: as pushed above.
-            unsafe { pg_sys::PopActiveSnapshot() };
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE
+            if PENDING.with_borrow(|pending| pending.commands.is_some()) =>
+        {
+            flush_at_end();
         }
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
             PENDING.set(Pending::NONE);
@@ -182,6 +179,12 @@ unsafe extern "C-unwind" fn subtransaction_ends(
     _argument: *mut std::ffi::c_void,
 ) {
     use pg_sys::SubXactEvent::*;
+    // Many small levels make one large one. Here none of them can be rolled back any more but with its parent.
+    if event == SUBXACT_EVENT_PRE_COMMIT_SUB
+        && PENDING.with_borrow(|pending| pending.levels.are_full(level, parent))
+    {
+        flush_at_end();
+    }
     PENDING.with_borrow_mut(|pending| match event {
         SUBXACT_EVENT_COMMIT_SUB => pending.levels.commit(level, parent),
         SUBXACT_EVENT_ABORT_SUB => {
@@ -195,6 +198,17 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         }
         _ => {}
     });
+}
+
+/// Writes all that has been counted, at the end of a transaction or a subtransaction.
+fn flush_at_end() {
+    // SAFETY: the transaction is still open, but there may be no statement, and with it no snapshot.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    if let Err(report) = flush() {
+        report.report(PgLogLevel::ERROR);
+    }
+    // SAFETY: as pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
 }
 
 /// The innermost open subtransaction, or the transaction itself.
@@ -244,6 +258,13 @@ impl Levels {
             self.0.insert(place, Counted { level, subject, tally: Tally::default(), flushed: Vec::new() });
         }
         &mut self.0[place]
+    }
+
+    /// Whether a level and its parent together have counted so much that it is time to flush.
+    fn are_full(&self, level: Level, parent: Level) -> bool {
+        let both = self.0.iter().rev().take_while(|counted| counted.level >= parent);
+        let sizes = both.filter(|counted| [level, parent].contains(&counted.level)).map(|c| c.tally.size());
+        sizes.sum::<usize>() >= tally::FULL
     }
 
     /// Adds to the tally of a level.
@@ -390,6 +411,26 @@ mod tests {
         levels.add(2, (pg_sys::InvalidOid, 8), tally);
         assert!(levels.roll_back(2));
         assert_eq!(levels.subject(), Some(SUBJECT));
+    }
+
+    #[test]
+    fn a_parent_is_full_with_what_its_children_counted() {
+        let mut levels = Levels(Vec::new());
+        let most = tally::FULL as i64;
+        let count_sessions = |levels: &mut Levels, level, ids: std::ops::Range<i64>| {
+            let mut tally = Tally::default();
+            ids.for_each(|id| {
+                tally.add(&PageView { session_id: id.to_string().as_bytes(), ..view(id + 1) });
+            });
+            levels.add(level, SUBJECT, tally);
+        };
+        count_sessions(&mut levels, 1, 0..most);
+        count_sessions(&mut levels, 2, 0..most - 1);
+        assert!(!levels.are_full(3, 2));
+        count_sessions(&mut levels, 3, 0..1);
+        assert!(levels.are_full(3, 2));
+        levels.take_all(3);
+        assert!(!levels.are_full(3, 2));
     }
 
     #[test]

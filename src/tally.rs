@@ -13,7 +13,7 @@ pub type Key = Box<[u8]>;
 const DAY: i64 = 86_400_000_000;
 
 /// Deltas after which a tally should be flushed, so that a transaction over millions of rows needs little memory.
-const FULL: usize = 20_000;
+pub const FULL: usize = 20_000;
 
 /// A row of `page_views`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,12 @@ impl Tally {
 
     /// Whether it is time to flush.
     pub fn is_full(&self) -> bool {
-        self.days.max(self.sessions.len()) >= FULL
+        self.size() >= FULL
+    }
+
+    /// How many deltas there are of the kind that has most.
+    pub fn size(&self) -> usize {
+        self.days.max(self.sessions.len())
     }
 
     /// Drops the counters that do not change after all.
