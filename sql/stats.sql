@@ -57,7 +57,8 @@ COMMENT ON VIEW site_stats.daily_views IS
     'Views of each path on each UTC day that has any; exact, but without what its own transaction has not counted yet.';
 
 -- One row for a path. A function that returns a table becomes part of the query that calls it; one that returns a
--- value and has a subquery would be a query of its own for each page.
+-- value and has a subquery would be a query of its own for each page. A SET clause would keep it from that, so it names
+-- every operator with its schema.
 CREATE FUNCTION site_stats.page_shown(path text, last_view_id bigint)
 RETURNS TABLE (title text, page_type text)
 LANGUAGE sql
@@ -66,21 +67,36 @@ CALLED ON NULL INPUT
 PARALLEL SAFE
 AS $$
     SELECT
-        COALESCE(c.title, CASE p.path WHEN '/' THEN 'Home' WHEN '/stats' THEN 'Stats' ELSE p.path END),
+        COALESCE(
+            c.title,
+            CASE
+                WHEN p.path OPERATOR(pg_catalog.=) '/' THEN 'Home'
+                WHEN p.path OPERATOR(pg_catalog.=) '/stats' THEN 'Stats'
+                ELSE p.path
+            END
+        ),
         COALESCE(
             c.page_type,
-            CASE p.path WHEN '/' THEN 'home' WHEN '/stats' THEN 'stats' END,
+            CASE
+                WHEN p.path OPERATOR(pg_catalog.=) '/' THEN 'home'
+                WHEN p.path OPERATOR(pg_catalog.=) '/stats' THEN 'stats'
+            END,
             (
                 SELECT t.page_type
                 FROM site_stats.path_totals AS t
-                WHERE t.path = p.path AND t.last_view_id = p.last_view_id
+                WHERE t.path OPERATOR(pg_catalog.=) p.path
+                    AND t.last_view_id OPERATOR(pg_catalog.=) p.last_view_id
                 LIMIT 1
             ),
-            (SELECT v.page_type FROM ONLY site_stats.page_views AS v WHERE v.id = p.last_view_id),
+            (
+                SELECT v.page_type
+                FROM ONLY site_stats.page_views AS v
+                WHERE v.id OPERATOR(pg_catalog.=) p.last_view_id
+            ),
             'page'
         )
     FROM (SELECT page_shown.path, page_shown.last_view_id) AS p
-    LEFT JOIN site_stats.content AS c ON c.path = p.path
+    LEFT JOIN site_stats.content AS c ON c.path OPERATOR(pg_catalog.=) p.path
 $$;
 COMMENT ON FUNCTION site_stats.page_shown(text, bigint) IS
     'Title and type that statistics show for a path: those of content, else fixed ones, else path and recorded type.';
