@@ -4,8 +4,7 @@
 //! transition tables, which are read directly: for a statement of one row that is much cheaper than a query.
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::*;
-use pgrx::{AllocatedByRust, PgMemoryContexts, PgTrigger};
+use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{See, Statement};
@@ -28,15 +27,30 @@ static EMPTY: Statement = Statement::new(
     &[],
 );
 
-/// The trigger function; its errors are raised here, since pgrx would turn one that it returned into a panic.
-#[pg_trigger(sql = false)]
-fn count_page_views<'a>(
-    trigger: &'a PgTrigger<'a>,
-) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, std::convert::Infallible> {
-    if let Err(report) = count_change(trigger.trigger_data()) {
+/// How the server learns that the function below takes its arguments in the usual way.
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_count_page_views_wrapper() -> *const pg_sys::Pg_finfo_record {
+    static RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &raw const RECORD
+}
+
+/// The trigger function. Not one of pgrx's, which would panic where it is called as anything else.
+///
+/// # Safety
+/// To be called by the server only.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn count_page_views_wrapper(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server passes a whole call; the context of a trigger's is its data, which outlives the call.
+    let change = unsafe {
+        let context = (*call).context;
+        let is_trigger = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
+        if is_trigger { context.cast::<pg_sys::TriggerData>().as_ref() } else { None }
+    };
+    if let Err(report) = change.ok_or_else(error::foreign_trigger).and_then(count_change) {
         report.report(PgLogLevel::ERROR);
     }
-    Ok(None)
+    pg_sys::Datum::from(0)
 }
 
 fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {

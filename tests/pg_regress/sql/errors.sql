@@ -195,6 +195,41 @@ SELECT * FROM site_stats.get_stats();
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 
+-- The library's own functions, declared by a superuser under other names: an error, and the session lives.
+BEGIN;
+SAVEPOINT one;
+CREATE FUNCTION stray() RETURNS bigint LANGUAGE c AS '$libdir/site_stats', 'read_statistics';
+CREATE FUNCTION site_stats.stray(a text, b integer) RETURNS TABLE (x integer)
+LANGUAGE c AS '$libdir/site_stats', 'read_statistics';
+SAVEPOINT two;
+SELECT stray();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO two;
+SELECT * FROM site_stats.stray('a', 1);
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO two;
+CREATE FUNCTION stray_in_snapshot() RETURNS bigint LANGUAGE c AS '$libdir/site_stats', 'read_statistics';
+SELECT stray();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+CREATE FUNCTION stray_trigger() RETURNS trigger LANGUAGE c AS '$libdir/site_stats', 'read_statistics';
+CREATE TABLE strayed (i integer);
+CREATE TRIGGER stray AFTER INSERT ON strayed FOR EACH ROW EXECUTE FUNCTION stray_trigger();
+INSERT INTO strayed VALUES (1);
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+CREATE FUNCTION no_trigger() RETURNS bigint LANGUAGE c AS '$libdir/site_stats', 'count_page_views_wrapper';
+SELECT no_trigger();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+CREATE FUNCTION row_trigger() RETURNS trigger LANGUAGE c AS '$libdir/site_stats', 'count_page_views_wrapper';
+CREATE TRIGGER row_trigger BEFORE INSERT ON site_stats.page_views FOR EACH ROW EXECUTE FUNCTION row_trigger();
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/row', 's');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT site_stats.count_page_views();
+\echo :LAST_ERROR_SQLSTATE
+
 -- Settings.
 SET site_stats.backfill_batch_size = 0;
 \echo :LAST_ERROR_SQLSTATE
