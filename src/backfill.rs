@@ -19,7 +19,7 @@ use crate::upkeep::{self, Swept};
 use crate::{datum, error, pending, requests, spi, state, totals, transaction};
 
 /// Rows that one turn of folding moves, and turns at most.
-const FOLD_ROWS: i32 = 5_000;
+pub const FOLD_ROWS: i32 = 5_000;
 const FOLD_TURNS: i64 = 1_000;
 
 /// How often a run says how far it is.
@@ -258,7 +258,7 @@ pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Re
 }
 
 /// The conditions of a turn: it sees what is committed, waits for nobody for long, and acts as the owner.
-fn in_turn<R>(
+pub fn in_turn<R>(
     page_views: pg_sys::Oid,
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {

@@ -80,7 +80,7 @@ mod present {
             "wait" => {
                 pgrx::log!("site_stats: waits at fault point {setting}");
                 loop {
-                    crate::worker::nap(std::time::Duration::from_millis(20));
+                    crate::process::nap(std::time::Duration::from_millis(20));
                 }
             }
             _ => pgrx::error!("a fault on purpose at {setting}"),

@@ -8,7 +8,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys}
 use crate::backfill::{self, REPORT_INTERVAL, Turn, valid_batch_size};
 use crate::requests::{self, Answer};
 use crate::transaction::{self, Failure};
-use crate::{error, settings, spi, state, worker};
+use crate::{error, process, settings, spi, state};
 
 /// Runs a backfill in this session. Goes on with an unfinished run, or begins one.
 /// Progress comes as notices.
@@ -111,13 +111,13 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
                     reported = Instant::now();
                     notice(&format!("backfill waits: {}", failure.message));
                 }
-                worker::backoff(waits)
+                process::backoff(waits)
             }
             Err(failure) => return Err(failure.into_report()),
         };
         commit_here();
         if !nap.is_zero() {
-            worker::nap(nap);
+            process::nap(nap);
         }
     }
 }

@@ -23,8 +23,11 @@
 //! | `backfill` | a run, turn by turn |
 //! | `requests` | start, stop, wait |
 //! | `worker`, `foreground` | who takes the turns: a background process, or `CALL backfill()` |
+//! | `launcher`, `maintenance` | with `shared_preload_libraries`: what happens by itself, in every database |
+//! | `process` | what these background processes have in common |
 //! | `transaction` | the conditions that a turn runs under |
 //! | `locks`, `spi`, `datum` | the ways into the server that pgrx does not have |
+//! | `version` | where versions of PostgreSQL differ |
 //! | `settings`, `error` | every setting, every message |
 //! | `fault` | faults on purpose, in builds for tests |
 
@@ -40,10 +43,13 @@ mod datum;
 mod error;
 mod fault;
 mod foreground;
+mod launcher;
 mod locks;
+mod maintenance;
 mod page_views;
 mod paths;
 mod pending;
+mod process;
 mod reads;
 mod requests;
 mod sessions;
@@ -56,6 +62,7 @@ mod tally;
 mod totals;
 mod transaction;
 mod upkeep;
+mod version;
 mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -73,4 +80,5 @@ pub extern "C-unwind" fn _PG_init() {
     settings::register();
     state::watch_for_changes();
     pending::watch_transactions();
+    launcher::register();
 }

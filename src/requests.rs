@@ -13,7 +13,7 @@ use pgrx::{pg_extern, pg_sys};
 use crate::backfill::{STOP, TAKE_REQUESTS, is_unfinished, valid_batch_size};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{Connection, See, Statement};
-use crate::{datum, error, pending, spi, state, worker};
+use crate::{datum, error, pending, process, spi, state, worker};
 
 /// How often `wait_for_backfill()` looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -205,7 +205,7 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
         if left.is_zero() {
             return Ok(false);
         }
-        worker::nap(left.min(POLL_INTERVAL));
+        process::nap(left.min(POLL_INTERVAL));
     }
 }
 
@@ -241,10 +241,14 @@ pub fn resume_if_interrupted() {
     }
     LOOKED.set(Some(Instant::now()));
     let Ok(page_views) = state::page_views() else { return };
-    let unattended =
-        spi::connect(look).is_ok_and(|(status, requested)| status == "running" || !requested.is_empty());
-    if unattended && run_lock(page_views).is_free() {
+    if is_unattended(page_views).unwrap_or(false) {
         LAUNCHED.set(Some(Instant::now()));
         worker::launch();
     }
+}
+
+/// Whether a backfill is under way, or a request waits, and no process takes care of it.
+pub fn is_unattended(page_views: pg_sys::Oid) -> Result<bool, ErrorReport> {
+    let (status, requested) = spi::connect(look)?;
+    Ok((status == "running" || !requested.is_empty()) && run_lock(page_views).is_free())
 }

@@ -213,7 +213,8 @@ fn cleanup_stale_sessions(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
 
-fn remove_stale(connection: &spi::Connection, max_rows: i32) -> Result<usize, ErrorReport> {
+/// Removes at most `max_rows` stale sessions, and returns how many.
+pub fn remove_stale(connection: &spi::Connection, max_rows: i32) -> Result<usize, ErrorReport> {
     let arguments = [now(), seconds(settings::session_timeout()), pg_sys::Datum::from(max_rows)].map(Some);
     Ok(REMOVE_STALE.run(connection, See::Current, &arguments)?.len())
 }

@@ -17,6 +17,7 @@ static SESSION_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(120);
 static HEARTBEAT_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(45);
 static MAX_VIEWS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(30);
 static COUNTER_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(64);
+static MAINTENANCE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
 
 /// Rows that a backfill reads in one transaction.
 pub fn backfill_batch_size() -> i32 {
@@ -60,6 +61,14 @@ pub fn max_views_per_minute() -> i32 {
 /// Slots that writers share before further ones are opened.
 pub fn counter_slots() -> i32 {
     COUNTER_SLOTS.get()
+}
+
+/// The time from one round of the launcher through the databases to the next; None for one round when it starts.
+pub fn maintenance_interval() -> Option<Duration> {
+    match u64::try_from(MAINTENANCE_INTERVAL.get()).unwrap_or(0) {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds)),
+    }
 }
 
 fn milliseconds(setting: &GucSetting<i32>) -> Duration {
@@ -147,6 +156,16 @@ pub fn register() {
         1024,
         GucContext::Suset,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"site_stats.maintenance_interval",
+        c"Time between two rounds of maintenance through all databases.",
+        c"Only with site_stats in shared_preload_libraries; 0 for one round when the server starts.",
+        &MAINTENANCE_INTERVAL,
+        0,
+        86_400,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
     crate::fault::register();
     // SAFETY: called from _PG_init with a NUL-terminated string that lives for ever.

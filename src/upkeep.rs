@@ -103,11 +103,16 @@ fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
         return Err(error::wrong_isolation("site_stats.fold_totals()"));
     }
     let page_views = state::page_views()?;
+    spi::connect(|connection| fold_now(connection, page_views, max_rows))
+}
+
+/// As `fold`, for a caller that holds no lock yet.
+pub fn fold_now(connection: &Connection, page_views: pg_sys::Oid, max_rows: i32) -> Result<i64, ErrorReport> {
     // The lock of a writer: the epoch cannot change until this transaction ends.
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
     let epoch = state::Writer::new(page_views)?.epoch();
-    spi::connect(|connection| fold(connection, page_views, epoch, max_rows))
+    fold(connection, page_views, epoch, max_rows)
 }
 
 /// Moves at most `max_rows` rows of each table from idle slots into slot 0, if that is free, and returns how many. The

@@ -1,0 +1,100 @@
+//! What the launcher has done in one database, by a process that is there for that time only: an unfinished backfill goes on,
+//! idle slots are folded, and stale sessions are removed.
+//!
+//! All of it others do in passing, too, so it waits for nobody: what is in use now is left for the next time.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{log, pg_guard, pg_sys};
+
+use crate::backfill::{self, FOLD_ROWS};
+use crate::spi::Connection;
+use crate::transaction::{Failure, in_transaction};
+use crate::{process, requests, sessions, state, upkeep, worker};
+
+/// What `pg_stat_activity` shows as the type of the process.
+const NAME: &str = "site_stats maintenance";
+
+/// Stale sessions that one transaction removes, and transactions of each kind at most.
+const STALE_SESSIONS: i32 = 500;
+const TURNS: u32 = 200;
+
+/// What came of a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    Made,
+    /// The server has no slot for another process.
+    NoSlot,
+}
+
+/// Sends a process into a database, and waits until it has ended. For the launcher.
+pub fn visit(database: pg_sys::Oid) -> Visit {
+    // SAFETY: a plain number of this process.
+    let launcher = unsafe { pg_sys::MyProcPid };
+    match process::launch(NAME, "site_stats_maintenance_main", database, launcher) {
+        None => Visit::NoSlot,
+        Some(visitor) => {
+            // Only the end of the server keeps it from ending, and that ends the launcher.
+            let _ = visitor.wait_for_shutdown();
+            Visit::Made
+        }
+    }
+}
+
+/// The process's entry point; the server calls it by its name.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn site_stats_maintenance_main(_argument: pg_sys::Datum) {
+    process::answer_signals();
+    if !process::connect() {
+        return;
+    }
+    process::report_activity(c"site_stats: maintenance");
+    if let Err(failure) = maintain()
+        && !process::is_stopping()
+        && !failure.is_contention()
+        && !failure.is_cancellation()
+        && !worker::is_gone(&failure)
+    {
+        log!("site_stats: maintenance failed: {}", failure.message);
+    }
+    process::report_activity(c"");
+}
+
+fn maintain() -> Result<(), Failure> {
+    if !in_transaction(|| Ok(is_installed()))? {
+        return Ok(());
+    }
+    let (page_views, unattended) = in_transaction(|| {
+        let page_views = state::page_views()?;
+        Ok((page_views, requests::is_unattended(page_views)?))
+    })?;
+    let is_attended = !unattended || worker::launch();
+    repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)? > 0))?;
+    repeat(page_views, |connection| {
+        Ok(sessions::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
+    })?;
+    if !is_attended {
+        // This process has the last slot that there is.
+        worker::serve()?;
+    }
+    Ok(())
+}
+
+/// A transaction after another, until one says that nothing is left to do.
+fn repeat(
+    page_views: pg_sys::Oid,
+    work: impl Fn(&Connection) -> Result<bool, ErrorReport>,
+) -> Result<(), Failure> {
+    for _ in 0..TURNS {
+        process::reload_settings();
+        if process::is_stopping() || !in_transaction(|| backfill::in_turn(page_views, &work))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn is_installed() -> bool {
+    // SAFETY: a look-up of a NUL-terminated name in a transaction.
+    unsafe { pg_sys::get_extension_oid(c"site_stats".as_ptr(), true) != pg_sys::InvalidOid }
+}
