@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
-    check-pgspot check-regress check-isolation check-recovery check-chaos chaos bench clean
+    check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos chaos bench clean
 
 export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
@@ -20,6 +20,7 @@ help:
 	@echo '  make check-unit              ... unit tests'
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
 	@echo '  make check-regress           ... SQL tests      (TESTS="totals stats": these only)'
+	@echo '  make check-upgrade           ... the SQL tests again, after an update from the first released version'
 	@echo '  make check-isolation         ... concurrency    (SPECS="truncate": these only)'
 	@echo '  make check-recovery          ... crashes and standbys'
 	@echo '  make check-chaos             ... a short chaos run'
@@ -48,7 +49,7 @@ demo:
 check:
 	@bin/check
 
-check-format check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-isolation check-recovery check-chaos:
+check-format check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
 
 chaos:

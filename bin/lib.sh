@@ -130,7 +130,7 @@ find_postgres() {
     fi
     # The program itself instead of a wrapper that looks for the newest version.
     candidate=$("$PG_CONFIG" --bindir)/pg_config
-    [ ! -x "$candidate" ] || PG_CONFIG=$candidate
+    ! "$candidate" --version >/dev/null 2>&1 || PG_CONFIG=$candidate
     SERVER=$BUILD/server-$PG
     PRIVATE_BIN=$SERVER$("$PG_CONFIG" --bindir)
     PRIVATE_PG_CONFIG=$PRIVATE_BIN/pg_config
@@ -187,7 +187,22 @@ one_at_a_time() {
 install_private() {
     with_progress "$BUILD/log/install.log" cargo pgrx install --pg-config "$PRIVATE_PG_CONFIG" "$@" ||
         die "the extension could not be built; the compiler's message is above"
+    # What cargo pgrx does not install: the scripts of released versions, for the tests of updates.
+    cp sql/site_stats--*.sql "$("$PRIVATE_PG_CONFIG" --sharedir)/extension/"
     chmod -R a+rX "$SERVER"
+}
+
+# Builds the extension as it is released: its files go below a folder, each at its place in the file system.
+build_files() {
+    with_progress "$BUILD/log/build.log" cargo pgrx package --pg-config "$PG_CONFIG" "${FEATURES[@]}" --out-dir "$1" ||
+        die "the extension could not be built; the compiler's message is above"
+}
+
+# Takes the PostgreSQL of PG_CONFIG as it is, with the extension that is installed there, in place of the private server.
+use_installed() {
+    find_postgres || die "there is no complete PostgreSQL here; set PG_CONFIG"
+    SERVER='' PRIVATE_BIN=$("$PG_CONFIG" --bindir)
+    [ -e "$("$PG_CONFIG" --sharedir)/extension/site_stats.control" ] || die "site_stats is not installed in PostgreSQL $PG"         "Its files would be in $("$PG_CONFIG" --sharedir)/extension."
 }
 
 # ---- a place to run in, and its end --------------------------------------------------------------------------------
@@ -225,10 +240,10 @@ open_work() {
         echo "$WORK" >"$BUILD/running"
         note "User \"$SERVER_USER\", who runs the server, cannot read $ROOT: running in $WORK."
         chmod 755 "$WORK"
-        cp -a "$SERVER" "$WORK/server"
+        [ -z "$SERVER" ] || cp -a "$SERVER" "$WORK/server"
         [ ! -d tests ] || cp -a tests "$WORK/tests"
         chmod -R a+rX "$WORK"
-        RUN_BIN=$WORK/server$("$PG_CONFIG" --bindir) RUN_TESTS=$WORK/tests
+        RUN_BIN=${SERVER:+$WORK/server}$("$PG_CONFIG" --bindir) RUN_TESTS=$WORK/tests
     fi
     SOCKETS=$(mktemp -d /tmp/site_stats.XXXXXX)
     echo "$SOCKETS" >>"$BUILD/running"

@@ -2,17 +2,20 @@
 //!
 //! It is registered when it is needed and never restarted by the postmaster; a run that it leaves unfinished is taken up
 //! by the next call of any function that notices. It exits with 0 when there is nothing to do, when it is asked to
-//! (SIGTERM), and when the extension is gone, so nothing of it ever loops in the server's log.
+//! (SIGTERM), and when the extension is gone, so nothing of it ever loops in the server's log. When the extension is updated
+//! under it, it hands over to a process that loads the library anew.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
 
 use crate::backfill::{self, REPORT_INTERVAL, Turn};
 use crate::locks::Mode;
+use crate::spi::{See, Statement};
 use crate::transaction::{Failure, catch, in_transaction};
-use crate::{process, requests, state};
+use crate::{error, process, requests, state};
 
 /// What `pg_stat_activity` shows as the type of the process.
 const NAME: &str = "site_stats backfill";
@@ -67,7 +70,10 @@ pub fn serve() -> Result<(), Failure> {
             requests::run_lock(page_views).release_from_process();
             Ok(())
         })?;
-        result?;
+        if result? {
+            launch();
+            return Ok(());
+        }
         // A request that came while this run was ending.
         if process::is_stopping() || !in_transaction(requests::is_requested).unwrap_or(false) {
             return Ok(());
@@ -97,19 +103,49 @@ fn take_run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
     }
 }
 
-/// Turn after turn, until the run is finished, stopped, or given up.
-fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
+/// The version of the extension in this database. An update gives the tables another shape than the library that this
+/// process has loaded may know.
+static VERSION: Statement = Statement::new(
+    "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'site_stats'",
+    &[],
+);
+
+/// Locks the table, as a turn does first, so that no update is under way; and reads the version then.
+fn version(page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
+    backfill::in_turn(page_views, |connection| {
+        // SAFETY: a transaction is open and the table exists.
+        unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+        let version = VERSION.run(connection, See::Current, &[])?;
+        if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.word(0, 1)) }
+    })
+}
+
+/// Turn after turn, until the run is finished, stopped, or given up; or until the extension is updated: then true, and the
+/// run goes on in a process that loads the library anew.
+fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
+    let mut known: Option<String> = None;
     let (mut first, mut waits, mut failures) = (true, 0, 0);
     let mut reported = Instant::now();
     let mut activity = c"site_stats: backfill".to_owned();
     loop {
         if process::is_stopping() {
-            return Ok(());
+            return Ok(false);
         }
         process::reload_settings();
         process::report_activity(&activity);
-        let pause = match in_transaction(|| backfill::turn(page_views, first)) {
-            Ok(turn) => {
+        let turn = in_transaction(|| {
+            let version = version(page_views)?;
+            let is_updated = known.as_ref().is_some_and(|known| *known != version);
+            let turn = if is_updated { None } else { Some(backfill::turn(page_views, first)?) };
+            known = Some(version);
+            Ok(turn)
+        });
+        let pause = match turn {
+            Ok(None) => {
+                log!("site_stats: backfill goes on in another process, since the extension was updated");
+                return Ok(true);
+            }
+            Ok(Some(turn)) => {
                 (first, waits, failures) = (false, 0, 0);
                 match turn {
                     Turn::Began { target } => {
@@ -133,12 +169,12 @@ fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
                         log!("site_stats: backfill of {views} page views complete");
                     }
                     Turn::Stopped => log!("site_stats: backfill stopped"),
-                    Turn::Idle => return Ok(()),
+                    Turn::Idle => return Ok(false),
                 }
                 crate::settings::backfill_batch_delay()
             }
-            Err(_) if process::is_stopping() => return Ok(()),
-            Err(failure) if is_gone(&failure) => return Ok(()),
+            Err(_) if process::is_stopping() => return Ok(false),
+            Err(failure) if is_gone(&failure) => return Ok(false),
             Err(failure) if failure.is_contention() => {
                 waits += 1;
                 if waits == 2 || waits % 8 == 0 {
@@ -153,7 +189,7 @@ fn run(page_views: pg_sys::Oid) -> Result<(), Failure> {
                 note(page_views, &failure.message, given_up && !failure.is_cancellation());
                 if given_up {
                     log!("site_stats: backfill given up after {failures} failures in a row");
-                    return Ok(());
+                    return Ok(false);
                 }
                 process::backoff(failures + 3)
             }

@@ -1,0 +1,1 @@
+-- From 0.1.0 to 0.2.0: no object has changed. What is new is in the library: the launcher and its setting.

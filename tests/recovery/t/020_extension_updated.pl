@@ -1,0 +1,91 @@
+# ALTER EXTENSION UPDATE from each released version: page views and counts stay, a backfill goes on from where it was, even one
+# whose process runs through the update, and the catalog is what CREATE EXTENSION makes.
+
+use strict;
+use warnings;
+
+use SiteStats;
+use File::Basename qw(dirname);
+use Test::More;
+
+# Everything of the extension that a user or a program can tell: by name, since numbers differ from one to the next.
+my $catalog = PostgreSQL::Test::Utils::slurp_file(dirname(__FILE__) . '/../catalog.sql');
+
+my $views = 1000;
+my $node  = new_node('updated');
+$node->start;
+
+my $current = $node->safe_psql('postgres', q(SELECT default_version FROM pg_available_extensions WHERE name = 'site_stats'));
+my @released = split /\n/, $node->safe_psql('postgres', qq(SELECT version FROM pg_available_extension_versions WHERE name = 'site_stats' AND version <> '$current' ORDER BY version));
+cmp_ok(scalar @released, '>', 0, 'a released version is here to be updated from');
+
+$node->safe_psql('postgres', 'CREATE DATABASE fresh');
+create_site($node, 'fresh', 0);
+my $expected = $node->safe_psql('fresh', $catalog);
+cmp_ok(scalar(split /\n/, $expected), '>', 150, 'the catalog of a fresh extension is not empty');
+
+for my $version (@released)
+{
+	my $database = "from_$version";
+	$database =~ tr/./_/;
+	my $label = "from $version";
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql($database, "CREATE EXTENSION site_stats VERSION '$version'");
+	fill($node, $views, $database);
+	$node->safe_psql($database, q(
+		CREATE ROLE reader_of_) . $database . q(;
+		GRANT EXECUTE ON FUNCTION site_stats.get_stats TO reader_of_) . $database . q(;
+		SELECT site_stats.begin_backfill();
+		SELECT site_stats.backfill_turn(400);
+		INSERT INTO site_stats.page_views (path, page_type, session_id) VALUES ('/new', 'page', 'new');
+		DELETE FROM site_stats.page_views WHERE id IN (7, 700);));
+	ok_exact($node, "$label, before", $database);
+	my $before = $node->safe_psql($database, 'SELECT (to_jsonb(s) - \'active_visitors\')::text FROM site_stats.get_stats() AS s');
+
+	$node->safe_psql($database, 'ALTER EXTENSION site_stats UPDATE');
+	is($node->safe_psql($database, q(SELECT extversion FROM pg_extension WHERE extname = 'site_stats')), $current, "$label: it is $current now");
+	is($node->safe_psql($database, 'SELECT (to_jsonb(s) - \'active_visitors\')::text FROM site_stats.get_stats() AS s'), $before, "$label: the same answer");
+	is($node->safe_psql($database, "SELECT has_function_privilege('reader_of_$database', 'site_stats.get_stats()', 'EXECUTE')"), 't', "$label: grants stay");
+	$node->safe_psql($database, "REVOKE EXECUTE ON FUNCTION site_stats.get_stats FROM reader_of_$database");
+	is(progress($node, 'status, cursor', $database), 'stopped|400', "$label: the backfill is where it was");
+	is($node->safe_psql($database, $catalog), $expected, "$label: the catalog is that of a fresh extension");
+	$node->safe_psql($database, 'SELECT site_stats.start_backfill()');
+	ok_until($node, "status = 'complete'", "$label: the backfill goes on to its end", $database);
+	ok_exact($node, "$label, after", $database);
+}
+
+# A worker runs while the extension is updated: it ends its batch, and another one goes on with the new library.
+SKIP:
+{
+	my ($faults) = $node->psql('postgres', "LOAD 'site_stats'; SHOW site_stats.fault_point");
+	skip 'the library was built without the cargo feature fault_points', 1 if $faults != 0;
+	my $label = 'updated under a worker';
+	my $version = $released[-1];
+	create_site_of($version);
+	my $position = log_position($node);
+	set_fault($node, 'moved:wait:3');
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+	ok_at_fault($node, $label, $position);
+	my ($old) = workers($node);
+
+	# The update needs no lock that a batch has. The batch is cancelled after it, or it would wait for ever.
+	$node->safe_psql('postgres', 'ALTER EXTENSION site_stats UPDATE');
+	ok_state($node, 'status, cursor', 'running|200', "$label: the batch is still open");
+	clear_fault($node);
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($old)");
+	ok_until($node, "status = 'complete'", "$label: goes on to the end");
+	check_sound($node, $label);
+	is(count_lines($node, 'backfill goes on in another process, since the extension was updated', $position), 1, "$label: the worker hands over, once");
+	isnt($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $old"), 1, "$label: and is gone");
+}
+
+sub create_site_of
+{
+	my ($version) = @_;
+	$node->safe_psql('postgres', "CREATE EXTENSION site_stats VERSION '$version'");
+	return fill($node, $views, 'postgres');
+}
+
+ok_no_accidents($node);
+$node->stop;
+done_testing();
