@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
-    check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos chaos bench clean
+    check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean
 
 export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
@@ -24,6 +24,7 @@ help:
 	@echo '  make check-isolation         ... concurrency    (SPECS="truncate": these only)'
 	@echo '  make check-recovery          ... crashes and standbys'
 	@echo '  make check-chaos             ... a short chaos run'
+	@echo 'make matrix [PG=18]            the tests that run a server, with PostgreSQL 17 and 18 in small Debian systems; needs root'
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
 	@echo 'make bench                     how fast it is, beside plain PostgreSQL and the alternatives: 15 to 20 minutes'
 	@echo '                               (ONLY="inserts copy api backfill latency reads slots memory size": these only)'
@@ -51,6 +52,9 @@ check:
 
 check-format check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
+
+matrix:
+	@bin/matrix
 
 chaos:
 	@bin/chaos

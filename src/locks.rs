@@ -7,6 +7,8 @@ use std::ffi::c_int;
 
 use pgrx::pg_sys;
 
+use crate::version;
+
 /// What a lock protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -107,7 +109,7 @@ impl Lock {
 
     /// Whether this transaction, or this process, holds the lock exclusively.
     pub fn is_held(&self) -> bool {
-        // SAFETY: looks at the locks of this process only.
-        unsafe { pg_sys::LockHeldByMe(&self.0, Mode::Exclusive.number()) }
+        // SAFETY: the tag is whole.
+        unsafe { version::holds_lock(&self.0, Mode::Exclusive.number()) }
     }
 }

@@ -1,6 +1,6 @@
-//! Where versions of PostgreSQL differ in what a background process needs. Those of table access are at the end of `table`.
+//! Where versions of PostgreSQL differ, but for table access: that is at the end of `table`.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 
 use pgrx::pg_sys;
 
@@ -26,3 +26,17 @@ pub unsafe fn set_handler(signal: i32, handler: pg_sys::pqsigfunc) {
 pub const TIMEOUTS: &[(&CStr, &CStr)] = &[];
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 pub const TIMEOUTS: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
+
+/// Whether this process holds a lock in this mode.
+///
+/// # Safety
+/// The tag must be whole.
+pub unsafe fn holds_lock(lock: &pg_sys::LOCKTAG, mode: c_int) -> bool {
+    // SAFETY: looks at the locks of this process only.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::LockHeldByMe(lock, mode);
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        return pg_sys::LockHeldByMe(lock, mode, false);
+    }
+}

@@ -1,9 +1,11 @@
 -- Every object of the extension: one that is added by accident fails here. Nothing is granted to PUBLIC.
+-- In later versions of PostgreSQL row types are among them, too, and NOT NULL is a constraint.
 SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object
 FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass
     AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'site_stats')
     AND deptype = 'e'
+    AND classid <> 'pg_type'::regclass
 ORDER BY 1;
 
 SELECT c.oid::regclass AS index
@@ -14,7 +16,7 @@ ORDER BY 1;
 
 SELECT c.conrelid::regclass AS table, c.conname AS constraint, c.contype AS type
 FROM pg_constraint AS c
-WHERE c.connamespace = 'site_stats'::regnamespace
+WHERE c.connamespace = 'site_stats'::regnamespace AND c.contype <> 'n'
 ORDER BY 1, 2;
 
 -- Nobody but the owner has any privilege.

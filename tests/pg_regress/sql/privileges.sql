@@ -121,6 +121,7 @@ ALTER TABLE site_stats.page_views NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE site_stats.page_views DISABLE ROW LEVEL SECURITY;
 
 -- The schema cannot be prepared by somebody else.
+\set SHOW_CONTEXT never
 \set VERBOSITY default
 DROP EXTENSION site_stats;
 DROP SCHEMA site_stats;
