@@ -5,7 +5,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
-    check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean
+    check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean \
+    package check-package installcheck
 
 export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
@@ -29,6 +30,9 @@ help:
 	@echo 'make bench                     how fast it is, beside plain PostgreSQL and the alternatives: 15 to 20 minutes'
 	@echo '                               (ONLY="inserts copy api backfill latency reads slots memory size": these only)'
 	@echo 'make install PG_CONFIG=/path   build for your own PostgreSQL and install there'
+	@echo 'make installcheck PG_CONFIG=   the SQL tests against a server that runs, with the extension installed'
+	@echo 'make package [PG="15 17"]      a Debian package and a tarball for each version, in build/packages'
+	@echo 'make check-package             ... installed and used on machines without Rust; needs root'
 	@echo 'make build                     build only'
 	@echo 'make setup                     install what is missing to build and test; the verbs above do it themselves'
 	@echo 'make clean                     remove what was built, but for downloaded tools'
@@ -43,6 +47,15 @@ build:
 
 install:
 	@bin/build install
+
+package:
+	@bin/package
+
+check-package:
+	@bin/check-package
+
+installcheck:
+	@bin/installcheck
 
 demo:
 	@bin/demo
