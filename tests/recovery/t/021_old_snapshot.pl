@@ -1,0 +1,46 @@
+# A transaction that keeps an old snapshot through a whole backfill: its answers are those of its snapshot, others' are exact, and
+# the old versions of the state row, which nobody may remove while it is open, take a page for dozens of batches, once.
+
+use strict;
+use warnings;
+
+use SiteStats;
+use Test::More;
+
+my $batches = 1500;
+my $node    = new_site('old_snapshot', 2 * $batches, 'site_stats.backfill_batch_size' => 2, synchronous_commit => 'off');
+my $pages   = q(SELECT pg_relation_size('site_stats.backfill_state') / current_setting('block_size')::integer);
+
+my $before = $node->safe_psql('postgres', $pages);
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+my $held = $holder->query_safe($SiteStats::exactness);
+like($held, qr/^served/, 'nothing is counted in the snapshot');
+
+$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+is($node->safe_psql('postgres', 'SELECT site_stats.wait_for_backfill()'), 't', 'the backfill completes beside it');
+check_sound($node, 'beside it');
+is($holder->query_safe($SiteStats::exactness), $held, 'it sees what it saw');
+
+my $then = $node->safe_psql('postgres', $pages);
+note("pages of the state: $before before, $then after $batches batches");
+cmp_ok($then, '<', $batches / 25, 'a page for dozens of batches');
+
+# Writers of one row read the state's cache, or all its versions: they are exact either way.
+$node->safe_psql('postgres', q(INSERT INTO site_stats.page_views (path, session_id) VALUES ('/new', 'new')));
+$node->safe_psql('postgres', q(DELETE FROM site_stats.page_views WHERE id IN (1, 2, 3)));
+ok_exact($node, 'writers beside it');
+
+$holder->query_safe('COMMIT');
+$holder->quit;
+$node->safe_psql('postgres', 'VACUUM site_stats.backfill_state');
+$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+is($node->safe_psql('postgres', 'SELECT site_stats.wait_for_backfill()'), 't', 'another backfill completes after it');
+check_sound($node, 'after it');
+my $later = $node->safe_psql('postgres', $pages);
+note("pages of the state: $later after another $batches batches");
+cmp_ok($later, '<=', $then + 1, '... in the room that the old versions took');
+
+ok_no_accidents($node);
+$node->stop;
+done_testing();
