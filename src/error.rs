@@ -69,6 +69,12 @@ pub fn no_worker_slot() -> ErrorReport {
     .set_hint("Raise max_worker_processes, or run the backfill in this session: CALL site_stats.backfill()")
 }
 
+/// 57P01: the server has crashed around a session that goes on.
+pub fn server_gone() -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "the backfill stops because the postmaster has exited")
+        .set_hint("Start the server; the backfill goes on from the last batch.")
+}
+
 /// 55006: another process runs the backfill.
 pub fn already_running() -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "a backfill is already running in another process")

@@ -78,6 +78,9 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
 
     let (mut first, mut reported, mut waits) = (true, Instant::now(), 0);
     loop {
+        if process::is_orphan() {
+            return Err(error::server_gone());
+        }
         let turn = transaction::in_subtransaction(|| backfill::turn(page_views, first));
         let nap = match turn {
             Ok(turn) => {

@@ -72,9 +72,19 @@ fn assignment() -> Option<Assignment> {
     serde_json::from_slice(extra.to_bytes()).ok()
 }
 
-/// Whether SIGTERM has come.
+/// Whether SIGTERM has come, or the postmaster is gone: a process that is never idle notices that nowhere else, and no new
+/// server can start while it runs.
 pub fn is_stopping() -> bool {
-    STOP.load(Ordering::SeqCst)
+    STOP.load(Ordering::SeqCst) || is_orphan()
+}
+
+/// Whether the server that this process belongs to is no more.
+pub fn is_orphan() -> bool {
+    let events = pg_sys::WL_TIMEOUT | pg_sys::WL_POSTMASTER_DEATH;
+    // SAFETY: waits for nothing and for no time, only to be told.
+    let events =
+        unsafe { pg_sys::WaitLatch(std::ptr::null_mut(), events as i32, 0, pg_sys::PG_WAIT_EXTENSION) };
+    events as u32 & pg_sys::WL_POSTMASTER_DEATH != 0
 }
 
 /// Sleeps on the process's latch until something sets it, or for that long; without a time, until something does.

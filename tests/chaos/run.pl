@@ -219,7 +219,9 @@ sub kill_postmaster
 {
 	open my $file, '<', "$data/postmaster.pid" or return;
 	chomp(my $pid = <$file>);
+	# A worker that is frozen cannot notice, and would keep the next server from starting.
 	kill 'KILL', $pid;
+	kill 'CONT', keys %frozen;
 	return;
 }
 

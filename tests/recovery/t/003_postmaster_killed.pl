@@ -52,6 +52,31 @@ ok_until($node, "status = 'complete'", 'postmaster killed anywhere: complete');
 ok_state($node, 'restarts', 3, 'postmaster killed anywhere: three restarts');
 check_sound($node, 'postmaster killed anywhere');
 
+# A worker that never pauses notices between two batches, and does not keep the next server from starting until its run ends.
+{
+	my $label = 'postmaster killed under a busy worker';
+	$node->safe_psql('postgres', q(
+		SET session_replication_role = replica;
+		INSERT INTO site_stats.page_views (path, session_id, viewed_at)
+		SELECT '/busy', 's' || i, '2025-03-01' FROM generate_series(1, 30000) AS i;
+		RESET session_replication_role;
+		LOAD 'site_stats';
+		ALTER SYSTEM SET site_stats.backfill_batch_size = 1;
+		ALTER SYSTEM RESET site_stats.backfill_batch_delay;));
+	$node->reload;
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+	ok_until($node, "status = 'running' AND cursor > 100", "$label: under way");
+	$node->safe_psql('postgres', "SELECT pg_logical_emit_message(true, 'site_stats', 'flush')");
+	kill_server($node);
+	start_again($node);
+	ok_state($node, 'status', 'running', "$label: it stopped long before the end");
+	$node->safe_psql('postgres', "ALTER SYSTEM RESET site_stats.backfill_batch_size");
+	$node->reload;
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
+	ok_until($node, "status = 'complete'", "$label: complete");
+	check_sound($node, $label);
+}
+
 # A request that was committed and not yet taken up outlives the server, too.
 {
 	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill(); SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = \'site_stats backfill\'');
