@@ -197,7 +197,9 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
         let (status, requested) = spi::connect(look)?;
         match (status.as_str(), requested.as_str()) {
             (_, "start") | ("running", _) => {}
-            ("idle" | "complete", _) => return Ok(true),
+            // Not before its process has let go of it, so that the next one can begin.
+            ("idle" | "complete", _) if run_lock(page_views).is_free() => return Ok(true),
+            ("idle" | "complete", _) => {}
             _ => return Ok(false),
         }
         resume_if_interrupted();
