@@ -34,6 +34,7 @@ mod present {
     use std::ffi::CString;
 
     use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+    use pgrx::{pg_guard, pg_sys};
 
     use super::Point;
 
@@ -41,6 +42,9 @@ mod present {
     /// `locked`, `read`, `counted` and `moved`; the actions `error`, `panic`, `kill` (with signal 9) and `wait` (until the
     /// process is interrupted).
     static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+    /// A statement to run in the commit of each transaction, after our own flush, as another extension might.
+    static FAULT_AT_COMMIT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
     thread_local! {
         static TIMES: Cell<u32> = const { Cell::new(0) };
@@ -55,6 +59,34 @@ mod present {
             GucContext::Suset,
             GucFlags::default(),
         );
+        GucRegistry::define_string_guc(
+            c"site_stats.fault_at_commit",
+            c"Statement to run in each commit, for tests.",
+            c"It runs after the flush before the commit.",
+            &FAULT_AT_COMMIT,
+            GucContext::Suset,
+            GucFlags::default(),
+        );
+        // SAFETY: called once in a process. Of two callbacks the one that was registered first is called last.
+        unsafe { pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut()) };
+    }
+
+    #[pg_guard]
+    unsafe extern "C-unwind" fn transaction_ends(
+        event: pg_sys::XactEvent::Type,
+        _argument: *mut std::ffi::c_void,
+    ) {
+        if event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT
+            && let Some(statement) = FAULT_AT_COMMIT.get()
+        {
+            // SAFETY: the transaction is still open, but there may be no snapshot.
+            unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+            if let Err(error) = pgrx::Spi::run(&statement.to_string_lossy()) {
+                pgrx::error!("{error}");
+            }
+            // SAFETY: as pushed above.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
     }
 
     pub fn trip(point: Point) {

@@ -108,7 +108,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     }
     pending::put_back(tally);
     removed.into_iter().chain(added).for_each(TransitionTable::close);
-    Ok(())
+    pending::end_statement()
 }
 
 /// TRUNCATE: its ACCESS EXCLUSIVE lock and the gate keep writers and batches away until it is committed.

@@ -36,6 +36,8 @@ struct Pending {
     flushed: Option<Flush>,
     /// A flush has built on a row that this transaction's snapshot does not show.
     is_unseen: bool,
+    /// The flush before the commit has begun: what is counted from now on would wait for one in vain.
+    is_ending: bool,
 }
 
 /// What the transaction has flushed.
@@ -49,8 +51,13 @@ struct Flush {
 }
 
 impl Pending {
-    const NONE: Self =
-        Pending { levels: Levels(Vec::new()), commands: None, flushed: None, is_unseen: false };
+    const NONE: Self = Pending {
+        levels: Levels(Vec::new()),
+        commands: None,
+        flushed: None,
+        is_unseen: false,
+        is_ending: false,
+    };
 }
 
 /// The tally that a statement goes on with; `put_back` returns it. In between there must be no flush. An error in between loses
@@ -76,6 +83,11 @@ pub fn put_back(tally: Tally) {
         let (first, _) = pending.commands.unwrap_or((command, command));
         pending.commands = Some((first, command));
     });
+}
+
+/// To be called after a statement: one that another extension runs in the commit itself is flushed at once.
+pub fn end_statement() -> Result<(), ErrorReport> {
+    if PENDING.with_borrow(|pending| pending.is_ending) { flush() } else { Ok(()) }
 }
 
 /// Writes all that the transaction has counted so far.
@@ -159,10 +171,11 @@ unsafe extern "C-unwind" fn transaction_ends(
 ) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE
-            if PENDING.with_borrow(|pending| pending.commands.is_some()) =>
-        {
-            flush_at_end();
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
+            PENDING.with_borrow_mut(|pending| pending.is_ending = true);
+            if PENDING.with_borrow(|pending| pending.commands.is_some()) {
+                flush_at_end();
+            }
         }
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
             PENDING.set(Pending::NONE);

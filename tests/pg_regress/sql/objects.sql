@@ -38,6 +38,6 @@ WHERE relnamespace = 'site_stats'::regnamespace AND relkind IN ('r', 'v') AND ob
 
 LOAD 'site_stats';
 SELECT name, setting, unit, context, min_val, max_val FROM pg_settings WHERE name LIKE 'site\_stats.%'
-    AND name <> 'site_stats.fault_point' ORDER BY name COLLATE "C";
+    AND name NOT LIKE 'site\_stats.fault\_%' ORDER BY name COLLATE "C";
 
 SELECT extconfig::regclass[] FROM pg_extension WHERE extname = 'site_stats';
