@@ -6,9 +6,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
     check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean \
-    package check-package installcheck
+    package check-package check-pg-upgrade installcheck
 
-export PG PG_CONFIG LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
+export PG PG_CONFIG FROM TO LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
@@ -33,6 +33,7 @@ help:
 	@echo 'make installcheck PG_CONFIG=   the SQL tests against a server that runs, with the extension installed'
 	@echo 'make package [PG="15 17"]      a Debian package and a tarball for each version, in build/packages'
 	@echo 'make check-package             ... installed and used on machines without Rust; needs root'
+	@echo 'make check-pg-upgrade          ... carried from PostgreSQL 15 to 18 by pg_upgrade; needs root'
 	@echo 'make build                     build only'
 	@echo 'make setup                     install what is missing to build and test; the verbs above do it themselves'
 	@echo 'make clean                     remove what was built, but for downloaded tools'
@@ -53,6 +54,9 @@ package:
 
 check-package:
 	@bin/check-package
+
+check-pg-upgrade:
+	@bin/check-pg-upgrade
 
 installcheck:
 	@bin/installcheck
