@@ -207,6 +207,17 @@ SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 DELETE FROM site_stats.page_views WHERE path = '/small';
 
+-- A backfill begins, and counts, in a transaction that has written views for the epoch of before.
+BEGIN;
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/before', 'before');
+SELECT site_stats.begin_backfill() > 0 AS begun;
+SELECT site_stats.backfill_turn(100000);
+COMMIT;
+SELECT * FROM site_stats.check_totals();
+CALL site_stats.backfill();
+SELECT * FROM totals;
+SELECT * FROM site_stats.check_totals();
+
 -- Two phases.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/two phases', 'h');
