@@ -7,9 +7,12 @@ use pgrx::pg_sys;
 /// # Safety
 /// `datum` must be a `text` that outlives `'a`, in a memory context that does.
 pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    // SAFETY: the caller vouches for the type; a compressed or external value is copied to the current context.
+    // SAFETY: the caller vouches for the type; a compressed or external value is copied to the current context, any other
+    // one is read where it is.
     unsafe {
-        let text = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let text = datum.cast_mut_ptr();
+        let is_elsewhere = pgrx::varatt_is_4b_c(text) || pgrx::varatt_is_1b_e(text);
+        let text = if is_elsewhere { pg_sys::pg_detoast_datum_packed(text) } else { text };
         std::slice::from_raw_parts(pgrx::vardata_any(text).cast(), pgrx::varsize_any_exhdr(text))
     }
 }

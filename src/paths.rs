@@ -2,7 +2,8 @@
 //!
 //! A query for them groups all rows of `path_totals` by their path, which takes most of the time of a statistics page. But
 //! nearly all paths have a row in slot 0 and no other: only those that have another one, in a slot that is not folded yet or
-//! by views that are not counted yet, need to be put together. These are held in memory, the others pass by.
+//! by views that are not counted yet, need to be put together. These are held in memory, the others pass by; and if there
+//! are none of these, as after maintenance, one pass is enough.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -106,7 +107,9 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
     let state = state::seen()?;
     let mut several = uncounted(state)?;
     scan(state.epoch, |path, slot, count| {
-        if slot != 0 {
+        if slot == 0 {
+            ranking.add(path, count);
+        } else {
             match several.get_mut(path) {
                 Some(known) => known.merge(count),
                 None => {
@@ -115,11 +118,14 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
             }
         }
     })?;
+    if several.is_empty() {
+        return Ok(ranking);
+    }
+    // Some of what was ranked may be less than its whole path.
+    ranking = Ranking { most, ..Ranking::default() };
     scan(state.epoch, |path, slot, mut count| {
         if slot == 0 {
-            if !several.is_empty()
-                && let Some(other) = several.remove(path)
-            {
+            if let Some(other) = several.remove(path) {
                 count.merge(other);
             }
             ranking.add(path, count);
