@@ -251,6 +251,11 @@ pub fn resume_if_interrupted() {
 
 /// Whether a backfill is under way, or a request waits, and no process takes care of it.
 pub fn is_unattended(page_views: pg_sys::Oid) -> Result<bool, ErrorReport> {
+    Ok(is_wanted()? && run_lock(page_views).is_free())
+}
+
+/// Whether a backfill is under way, or a request waits.
+pub fn is_wanted() -> Result<bool, ErrorReport> {
     let (status, requested) = spi::connect(look)?;
-    Ok((status == "running" || !requested.is_empty()) && run_lock(page_views).is_free())
+    Ok(status == "running" || !requested.is_empty())
 }

@@ -56,9 +56,11 @@ pub fn serve() -> Result<(), Failure> {
         let page_views = match in_transaction(|| {
             let page_views = state::page_views()?;
             wait_for_requests(page_views);
-            Ok(page_views)
+            Ok(requests::is_wanted()?.then_some(page_views))
         }) {
-            Ok(page_views) => page_views,
+            Ok(Some(page_views)) => page_views,
+            // One worker too many leaves without the run lock, which somebody may want for a run by hand.
+            Ok(None) => return Ok(()),
             Err(failure) if is_gone(&failure) => return Ok(()),
             Err(failure) => return Err(failure),
         };
