@@ -31,7 +31,7 @@ for my $point (qw(locked counted moved))
 }
 
 # Wherever the worker happens to be, three times in one run.
-$node->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_size = 10; ALTER SYSTEM SET site_stats.backfill_batch_delay = 2;");
+$node->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_size = 10; ALTER SYSTEM SET site_stats.backfill_batch_delay = 20;");
 $node->reload;
 $node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
 for my $time (1 .. 3)
