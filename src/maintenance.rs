@@ -8,7 +8,7 @@ use pgrx::{log, pg_guard, pg_sys};
 
 use crate::backfill::{self, FOLD_ROWS};
 use crate::spi::Connection;
-use crate::transaction::{Failure, in_transaction};
+use crate::transaction::{Failure, as_owner, in_transaction};
 use crate::{process, requests, sessions, state, upkeep, worker};
 
 /// What `pg_stat_activity` shows as the type of the process.
@@ -66,7 +66,8 @@ fn maintain() -> Result<(), Failure> {
     }
     let (page_views, unattended) = in_transaction(|| {
         let page_views = state::page_views()?;
-        Ok((page_views, requests::is_unattended(page_views)?))
+        let unattended = as_owner(page_views, || requests::is_unattended(page_views))?;
+        Ok((page_views, unattended))
     })?;
     let is_attended = !unattended || worker::launch();
     repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)? > 0))?;

@@ -14,7 +14,7 @@ use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
 use crate::backfill::{self, REPORT_INTERVAL, Turn};
 use crate::locks::Mode;
 use crate::spi::{See, Statement};
-use crate::transaction::{Failure, catch, in_transaction};
+use crate::transaction::{Failure, as_owner, catch, in_transaction};
 use crate::{error, process, requests, state};
 
 /// What `pg_stat_activity` shows as the type of the process.
@@ -56,7 +56,7 @@ pub fn serve() -> Result<(), Failure> {
         let page_views = match in_transaction(|| {
             let page_views = state::page_views()?;
             wait_for_requests(page_views);
-            Ok(requests::is_wanted()?.then_some(page_views))
+            Ok(as_owner(page_views, requests::is_wanted)?.then_some(page_views))
         }) {
             Ok(Some(page_views)) => page_views,
             // One worker too many leaves without the run lock, which somebody may want for a run by hand.
@@ -77,7 +77,9 @@ pub fn serve() -> Result<(), Failure> {
             return Ok(());
         }
         // A request that came while this run was ending.
-        if process::is_stopping() || !in_transaction(requests::is_requested).unwrap_or(false) {
+        if process::is_stopping()
+            || !in_transaction(|| as_owner(page_views, requests::is_requested)).unwrap_or(false)
+        {
             return Ok(());
         }
     }
@@ -95,7 +97,7 @@ fn take_run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
         if in_transaction(|| Ok(requests::run_lock(page_views).try_acquire_for_process()))? {
             return Ok(true);
         }
-        if began.elapsed() >= HANDOVER || !in_transaction(requests::is_requested)? {
+        if began.elapsed() >= HANDOVER || !in_transaction(|| as_owner(page_views, requests::is_requested))? {
             return Ok(false);
         }
         catch(|| {
