@@ -11,6 +11,16 @@ SELECT s.total_page_views, s.unique_visitors, s.total_paths, s.source,
         AND s.unique_visitors = (SELECT count(DISTINCT session_id) FROM site_stats.page_views)
         AND s.total_paths = (SELECT count(DISTINCT path) FROM site_stats.page_views) AS exact
 FROM site_stats.get_stats() AS s;
+-- A worker that the last call launched may not have left yet, and holds the run lock for a moment.
+CREATE PROCEDURE let_workers_leave()
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
+        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+    END LOOP;
+END
+$$;
 
 SELECT split_part(site_stats.start_backfill(), ':', 1);
 CALL site_stats.backfill();
@@ -24,14 +34,7 @@ RESET session_replication_role;
 SELECT count(*) > 0 AS differs FROM site_stats.check_totals();
 
 -- Batch by batch, by hand; writes on both sides of the cursor and beyond the target.
--- A worker that the last call launched may not have left yet.
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
-        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-    END LOOP;
-END
-$$;
+CALL let_workers_leave();
 SELECT site_stats.begin_backfill();
 SELECT * FROM progress;
 SELECT * FROM answer;
@@ -96,14 +99,7 @@ SELECT * FROM site_stats.check_totals();
 
 -- Stop and resume.
 SELECT site_stats.stop_backfill();
--- A worker that the last call launched may not have left yet.
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
-        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-    END LOOP;
-END
-$$;
+CALL let_workers_leave();
 SELECT site_stats.begin_backfill();
 SELECT site_stats.backfill_turn(400);
 SELECT site_stats.stop_backfill();
@@ -114,14 +110,7 @@ SELECT * FROM progress;
 SELECT * FROM site_stats.check_totals();
 
 -- TRUNCATE in the middle: nothing is left to count.
--- A worker that the last call launched may not have left yet.
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
-        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-    END LOOP;
-END
-$$;
+CALL let_workers_leave();
 SELECT site_stats.begin_backfill();
 SELECT site_stats.backfill_turn(400);
 TRUNCATE site_stats.page_views;
@@ -135,14 +124,7 @@ SELECT * FROM site_stats.check_totals();
 -- Ids at the end of the range, and a sequence set back into it.
 INSERT INTO site_stats.page_views (id, path, session_id, viewed_at) OVERRIDING SYSTEM VALUE
 VALUES (9223372036854775807, '/last', 'z', '2026-01-01 00:00:00+00');
--- A worker that the last call launched may not have left yet.
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
-        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-    END LOOP;
-END
-$$;
+CALL let_workers_leave();
 SELECT site_stats.begin_backfill();
 SELECT setval('site_stats.page_views_id_seq', 5000);
 INSERT INTO site_stats.page_views (path, session_id, viewed_at)
@@ -161,14 +143,7 @@ SELECT * FROM site_stats.check_totals();
 
 -- A batch within the transaction of other writes.
 BEGIN;
--- A worker that the last call launched may not have left yet.
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
-        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-    END LOOP;
-END
-$$;
+CALL let_workers_leave();
 SELECT site_stats.begin_backfill() > 0 AS begun;
 INSERT INTO site_stats.page_views (path, session_id, viewed_at) VALUES ('/mine', 'm', '2026-01-01 00:00:00+00');
 DELETE FROM site_stats.page_views WHERE path = '/inside';
@@ -184,14 +159,7 @@ SELECT * FROM site_stats.check_totals();
 -- A child of the table is not supported: its rows count nowhere, and check_totals() names it.
 CREATE TABLE child () INHERITS (site_stats.page_views);
 INSERT INTO child SELECT 1, '/child', 'page', 'child', '2026-01-01 00:00:00+00';
--- A worker that the last call launched may not have left yet.
-DO $$
-BEGIN
-    WHILE EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'site_stats backfill') LOOP
-        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-    END LOOP;
-END
-$$;
+CALL let_workers_leave();
 SELECT site_stats.begin_backfill() > 0 AS begun;
 SELECT total_page_views, unique_visitors, total_paths FROM answer;
 SELECT * FROM site_stats.check_totals();
@@ -217,3 +185,4 @@ DELETE FROM site_stats.daily_totals WHERE path = '/folded';
 SELECT * FROM site_stats.check_totals();
 
 DROP VIEW progress, answer;
+DROP PROCEDURE let_workers_leave();
