@@ -14,9 +14,10 @@ use crate::fault::{self, Point};
 use crate::locks::{Class, Lock, Mode};
 use crate::settings::{self, BATCH_SIZES};
 use crate::spi::{Connection, Rows, See, Statement};
-use crate::tally::{PageView, Tally};
+use crate::tally::Tally;
+use crate::totals::By;
 use crate::upkeep::{self, Swept};
-use crate::{datum, error, pending, requests, spi, state, totals, transaction};
+use crate::{datum, error, page_views, pending, requests, spi, state, table, totals, transaction};
 
 /// Rows that one turn of folding moves, and turns at most.
 pub const FOLD_ROWS: i32 = 5_000;
@@ -91,15 +92,6 @@ pub static STOP: Statement = Statement::new(
 static COUNT_VIEWS: Statement = Statement::new(
     "SELECT pg_catalog.count(*) FROM ONLY site_stats.page_views AS v WHERE v.id > $1 AND v.id <= $2",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
-);
-
-static READ_BATCH: Statement = Statement::new(
-    "SELECT v.id, v.path, v.page_type, v.session_id, v.viewed_at
-      FROM ONLY site_stats.page_views AS v
-      WHERE v.id > $1 AND v.id <= $2
-      ORDER BY v.id
-      LIMIT $3",
-    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
 /// Compare and set: nobody else has moved the cursor, or begun another epoch, since it was read.
@@ -333,6 +325,7 @@ fn advance(
     if clear(connection, page_views, &run)? {
         return Ok(Turn::Cleared);
     }
+    totals::forget_sessions();
     require_one(FINISH.run(connection, See::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
     // Cursor and counts travel together, so a batch's commit may be lost; the last one's must not be.
     // SAFETY: marks the open transaction.
@@ -364,24 +357,22 @@ fn count_batch(
     }
 
     let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
-    let batch = [number(run.cursor), number(run.target), number(limit)];
-    let rows = READ_BATCH.run(connection, See::Current, &batch)?;
-    fault::trip(Point::Read);
-    let (mut tally, mut sessions_found, mut last) = (Tally::default(), 0, run.cursor);
-    for row in 0..rows.len() {
-        if let Some(view) = view(&rows, row) {
-            last = view.id;
-            tally.add(&view);
-        }
+    let (mut tally, mut sessions_found) = (Tally::default(), 0);
+    let (mut counted, mut last) = (0, run.cursor);
+    table::scan_keys(page_views, run.cursor, run.target, |row| {
+        let view = page_views::view_of(row);
+        tally.add(&view);
+        (counted, last) = (counted + 1, view.id);
         if tally.is_full() {
             let full = std::mem::take(&mut tally);
-            sessions_found += totals::write(page_views, run.epoch, full)?.sessions_found;
+            sessions_found += totals::write(page_views, run.epoch, full, By::Batch)?.sessions_found;
         }
-    }
-    sessions_found += totals::write(page_views, run.epoch, tally)?.sessions_found;
+        Ok(counted < limit)
+    })?;
+    fault::trip(Point::Read);
+    sessions_found += totals::write(page_views, run.epoch, tally, By::Batch)?.sessions_found;
 
     fault::trip(Point::Counted);
-    let counted = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let cursor = if counted < limit { run.target } else { last };
     require_one(MOVE_CURSOR.run(
         connection,
@@ -401,17 +392,6 @@ fn count_batch(
     }
     fault::trip(Point::Moved);
     Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
-}
-
-/// A row of a batch; its texts live as long as the rows.
-fn view<'r>(rows: &'r Rows, row: usize) -> Option<PageView<'r>> {
-    Some(PageView {
-        id: rows.bigint(row, 1),
-        path: rows.text(row, 2)?,
-        page_type: rows.text(row, 3)?,
-        session_id: rows.text(row, 4)?,
-        viewed_at: rows.bigint(row, 5),
-    })
 }
 
 /// Removes some rows of older epochs, then folds some idle slots; false when nothing is left to do.

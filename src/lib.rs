@@ -14,6 +14,7 @@
 //! | `pending` | what the open transaction has counted, until it is flushed |
 //! | `totals` | the only code that counts: a tally into the aggregates |
 //! | `table` | the way to a row of the aggregates, past the executor |
+//! | `places` | what a process remembers of rows that it has written |
 //! | `reads` | statistics in the transaction that has changed them |
 //! | `paths` | the most viewed paths, and the sums over all |
 //! | `slots` | which part of each counter a transaction may write |
@@ -49,6 +50,7 @@ mod maintenance;
 mod page_views;
 mod paths;
 mod pending;
+mod places;
 mod process;
 mod reads;
 mod requests;

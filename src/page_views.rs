@@ -9,8 +9,9 @@ use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{See, Statement};
 use crate::state::Writer;
+use crate::table::Row;
 use crate::tally::PageView;
-use crate::{datum, error, pending, spi, state, transaction};
+use crate::{error, pending, spi, state, transaction};
 
 /// Columns of `page_views`; later ones are the owner's own.
 const COLUMNS: usize = 5;
@@ -128,6 +129,7 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
 struct TransitionTable {
     rows: *mut pg_sys::Tuplestorestate,
     slot: *mut pg_sys::TupleTableSlot,
+    row: Row,
     /// Holds the row's compressed values, as they are uncompressed.
     scratch: PgMemoryContexts,
 }
@@ -155,7 +157,8 @@ impl TransitionTable {
             pg_sys::tuplestore_select_read_pointer(rows, pointer);
             pg_sys::tuplestore_rescan(rows);
             let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
-            Ok(Some(TransitionTable { rows, slot, scratch: PgMemoryContexts::new("site_stats row") }))
+            let (row, scratch) = (Row::of(slot), PgMemoryContexts::new("site_stats row"));
+            Ok(Some(TransitionTable { rows, slot, row, scratch }))
         }
     }
 
@@ -167,24 +170,25 @@ impl TransitionTable {
             if !pg_sys::tuplestore_gettupleslot(self.rows, true, false, self.slot) {
                 return None;
             }
-            pg_sys::slot_getsomeattrs_int(self.slot, COLUMNS as i32);
             self.scratch.reset();
-            let slot = self.slot;
-            self.scratch.switch_to(|_| {
-                let value = |column: usize| *(*slot).tts_values.add(column);
-                Some(PageView {
-                    id: value(0).value() as i64,
-                    path: datum::text_bytes(value(1)),
-                    page_type: datum::text_bytes(value(2)),
-                    session_id: datum::text_bytes(value(3)),
-                    viewed_at: value(4).value() as i64,
-                })
-            })
+            let row = &self.row;
+            self.scratch.switch_to(|_| Some(view_of(row)))
         }
     }
 
     fn close(self) {
         // SAFETY: made by `open`, and not used any more.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
+    }
+}
+
+/// The page view that a row of `page_views` is.
+pub fn view_of(row: &Row) -> PageView<'_> {
+    PageView {
+        id: row.bigint(1),
+        path: row.text(2),
+        page_type: row.text(3),
+        session_id: row.text(4),
+        viewed_at: row.bigint(5),
     }
 }

@@ -97,7 +97,7 @@ pub fn flush() -> Result<(), ErrorReport> {
     let Some(((page_views, epoch), tally)) = taken else { return Ok(()) };
     // After a DROP EXTENSION in this transaction nothing is left to count, and nowhere.
     if exists(page_views) {
-        totals::write(page_views, epoch, tally)?;
+        totals::write(page_views, epoch, tally, totals::By::Writer)?;
     }
     // SAFETY: reads a number of the open transaction.
     let seen_by = unsafe { pg_sys::GetCurrentCommandId(false) };

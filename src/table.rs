@@ -8,7 +8,6 @@
 //!
 //! Indexes are maintained by the executor's own function, so that one which the owner adds is maintained too.
 
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 
@@ -16,6 +15,7 @@ use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::places::{Place, Places};
 use crate::{datum, error, state};
 
 /// A column, counted from 1.
@@ -25,68 +25,19 @@ pub type Column = i16;
 const MOST_KEYS: usize = 3;
 const MOST_COLUMNS: usize = 8;
 
+/// Room for one more version of nearly any row, in bytes. A longer one that finds no room marks its page as full.
+const ROOM: usize = 512;
+
 /// What a tuple that was inserted speculatively has in place of an offset (`SpecTokenOffsetNumber`).
 const SPECULATIVE: u16 = 0xfffe;
 
 /// The value of a column of the primary key.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Hash)]
 pub enum Key<'k> {
     Text(&'k [u8]),
     Integer(i32),
     /// Days since 2000-01-01.
     Day(i32),
-}
-
-/// Where this process has last seen rows of a table: a guess, for a row is looked up in the index if it is there no more. It
-/// spares the way through the index for rows that are written again and again.
-#[derive(Default)]
-pub struct Places {
-    /// The table's file: a table that was rewritten has its rows elsewhere.
-    file: Option<(pg_sys::Oid, pg_sys::Oid)>,
-    /// By the key's text, which is all of it but for the slot.
-    places: HashMap<Box<[u8]>, (i32, Place)>,
-}
-
-/// A row's block, and its number there.
-#[derive(Clone, Copy)]
-struct Place(u32, u16);
-
-/// Places that are remembered at most; then all are forgotten.
-const MOST_PLACES: usize = 4096;
-
-impl Place {
-    fn of(tid: pg_sys::ItemPointerData) -> Self {
-        let (block, offset) = item_pointer_get_both(tid);
-        Place(block, offset)
-    }
-}
-
-impl Places {
-    /// The key must be text and slot, or the slot alone.
-    fn get(&self, key: &[Key]) -> Option<Place> {
-        let (text, slot) = text_and_slot(key)?;
-        self.places.get(text).filter(|(of, _)| *of == slot).map(|(_, place)| *place)
-    }
-
-    fn note(&mut self, key: &[Key], place: Place) {
-        let Some((text, slot)) = text_and_slot(key) else { return };
-        if let Some(known) = self.places.get_mut(text) {
-            *known = (slot, place);
-            return;
-        }
-        if self.places.len() >= MOST_PLACES {
-            self.places.clear();
-        }
-        self.places.insert(text.into(), (slot, place));
-    }
-}
-
-fn text_and_slot<'k>(key: &[Key<'k>]) -> Option<(&'k [u8], i32)> {
-    match *key {
-        [Key::Text(text), Key::Integer(slot)] => Some((text, slot)),
-        [Key::Integer(slot)] => Some((b"", slot)),
-        _ => None,
-    }
 }
 
 /// An open aggregate table, and the row found last.
@@ -106,6 +57,8 @@ pub struct Table {
     blocks: u32,
     /// Where the row is that was written last.
     written: Option<Place>,
+    /// Which of this transaction's speculative insertions those into this table are, and the transaction.
+    token: Option<(u32, pg_sys::TransactionId)>,
 }
 
 /// All indexes of a table, open to be written: only a new row and one that left its page need them.
@@ -152,6 +105,7 @@ impl Table {
                 indexes: None,
                 blocks: 0,
                 written: None,
+                token: None,
             })
         }
     }
@@ -165,6 +119,9 @@ impl Table {
                 pg_sys::ExecDropSingleTupleTableSlot(indexes.slot);
                 pg_sys::FreeExecutorState(indexes.executor.as_ptr());
             }
+            if let Some((_, transaction)) = self.token {
+                pg_sys::SpeculativeInsertionLockRelease(transaction);
+            }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::index_endscan(self.scan);
             pg_sys::index_close(self.index, pg_sys::NoLock as i32);
@@ -172,19 +129,12 @@ impl Table {
         }
     }
 
-    /// As `find`, but looks first where the row was when it was last seen. The key's columns are the first ones of the table.
-    pub fn find_again(&mut self, places: &mut Places, key: &[Key]) -> bool {
+    /// Whether the row with this key still is where this process wrote it last; then it is the current row, as `find` would
+    /// have found it. `None` if no place is remembered. The key's columns are the first ones of the table.
+    pub fn is_where_it_was(&mut self, places: &mut Places, key: &[Key]) -> Option<bool> {
         // SAFETY: the relation is open.
-        let file = unsafe { ((*self.relation).rd_id, file_of(self.relation)) };
-        if places.file != Some(file) {
-            *places = Places { file: Some(file), places: HashMap::new() };
-        }
-        if let Some(place) = places.get(key)
-            && self.is_at(place, key)
-        {
-            return true;
-        }
-        self.find(key)
+        places.belong_to(unsafe { ((*self.relation).rd_id, file_of(self.relation)) });
+        places.get(key).map(|place| self.is_at(place, key))
     }
 
     /// Remembers where the row with this key is, which was written last.
@@ -207,10 +157,12 @@ impl Table {
             if place.0 >= self.blocks {
                 return false;
             }
-            // As an index scan does on its way: room for the next version on the same page, if that is the only pin of it.
+            // As an index scan does on its way, but only when it must: room for the next version on the same page.
             pg_sys::ExecClearTuple(self.slot);
             let buffer = pg_sys::ReadBuffer(self.relation, place.0);
-            pg_sys::heap_page_prune_opt(self.relation, buffer);
+            if !has_room(buffer) {
+                pg_sys::heap_page_prune_opt(self.relation, buffer);
+            }
             pg_sys::ReleaseBuffer(buffer);
             let mut tid = pg_sys::ItemPointerData::default();
             item_pointer_set_all(&mut tid, place.0, place.1);
@@ -333,7 +285,7 @@ impl Table {
                 nulls.as_mut_ptr(),
             );
             let (result, needs) = update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
-            self.written = Some(Place::of((*tuple).t_self));
+            self.written = Some(place_of((*tuple).t_self));
             if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
                 self.add_to_indexes(tuple, Entry::Moved(needs));
             }
@@ -366,20 +318,23 @@ impl Table {
         // SAFETY: a tuple of this table, which is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
-            self.written = Some(Place::of((*tuple).t_self));
+            self.written = Some(place_of((*tuple).t_self));
             self.add_to_indexes(tuple, Entry::New);
             pg_sys::heap_freetuple(tuple);
         }
     }
 
-    /// Inserts a row unless somebody else does at the same time: then false, and nothing is inserted. The way of `INSERT
-    /// ... ON CONFLICT`: the row is inserted speculatively, and taken back if the index already has its key.
+    /// Inserts a row unless somebody else does at the same time, or has: then false, and nothing is inserted. The way of
+    /// `INSERT ... ON CONFLICT`: the row is inserted speculatively, and taken back if the index already has its key. Who meets
+    /// it before that is decided waits for the lock of the token, which all insertions share until the table is closed.
     pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> bool {
         let tuple = self.form(values);
-        // SAFETY: as above. Who meets the row waits for the token's lock, which goes with the transaction after an error.
+        // SAFETY: as above; the token's lock goes with the transaction after an error.
         unsafe {
-            let transaction = pg_sys::GetCurrentTransactionId();
-            let token = pg_sys::SpeculativeInsertionLockAcquire(transaction);
+            let (token, _) = *self.token.get_or_insert_with(|| {
+                let transaction = pg_sys::GetCurrentTransactionId();
+                (pg_sys::SpeculativeInsertionLockAcquire(transaction), transaction)
+            });
             let header = (*tuple).t_data;
             (*header).t_ctid.ip_blkid.bi_hi = (token >> 16) as u16;
             (*header).t_ctid.ip_blkid.bi_lo = token as u16;
@@ -389,10 +344,10 @@ impl Table {
             let is_first = self.add_to_indexes(tuple, Entry::Speculative);
             if is_first {
                 pg_sys::heap_finish_speculative(self.relation, &mut (*tuple).t_self);
+                self.written = Some(place_of((*tuple).t_self));
             } else {
                 pg_sys::heap_abort_speculative(self.relation, &mut (*tuple).t_self);
             }
-            pg_sys::SpeculativeInsertionLockRelease(transaction);
             pg_sys::heap_freetuple(tuple);
             is_first
         }
@@ -473,6 +428,24 @@ impl Table {
     }
 }
 
+/// Whether a page has room for another version of one of its rows, as far as it can be told without a lock.
+///
+/// # Safety
+/// The buffer must be a page of a heap, and pinned.
+unsafe fn has_room(buffer: pg_sys::Buffer) -> bool {
+    // SAFETY: as the caller vouches; the header is of plain numbers, which the server's own way to prune reads without a lock, too.
+    unsafe {
+        let page = pg_sys::BufferGetPage(buffer);
+        let flags = (*page.cast::<pg_sys::PageHeaderData>()).pd_flags;
+        pg_sys::PageGetHeapFreeSpace(page) >= ROOM && u32::from(flags) & pg_sys::PD_PAGE_FULL == 0
+    }
+}
+
+fn place_of(tid: pg_sys::ItemPointerData) -> Place {
+    let (block, offset) = item_pointer_get_both(tid);
+    Place(block, offset)
+}
+
 /// A column of the row in a slot.
 ///
 /// # Safety
@@ -487,26 +460,36 @@ unsafe fn value_in(slot: *mut pg_sys::TupleTableSlot, column: Column) -> pg_sys:
     }
 }
 
-/// A row that a scan has come to.
+/// The row that a slot of the server holds.
 pub struct Row(*mut pg_sys::TupleTableSlot);
 
 impl Row {
-    /// The bytes of a `text`, as long as the row.
+    /// # Safety
+    /// The slot must hold a row of a table of ours whenever a column is asked for, and the caller name columns of the type asked
+    /// for that are not NULL.
+    pub unsafe fn of(slot: *mut pg_sys::TupleTableSlot) -> Self {
+        Row(slot)
+    }
+
+    /// The bytes of a `text`, as long as the row; copied to the current memory context if they are compressed.
     pub fn text(&self, column: Column) -> &[u8] {
-        // SAFETY: the slot holds a row of a table of ours, and the caller names a text column of it.
+        // SAFETY: as whoever made this vouches.
         unsafe { datum::text_bytes(value_in(self.0, column)) }
     }
 
-    /// A `timestamptz`, in microseconds since 2000-01-01 00:00 UTC.
-    pub fn time(&self, column: Column) -> i64 {
+    /// A `bigint`; or a `timestamptz`, in microseconds since 2000-01-01 00:00 UTC.
+    pub fn bigint(&self, column: Column) -> i64 {
         // SAFETY: as above.
         unsafe { value_in(self.0, column).value() as i64 }
     }
 }
 
-/// Shows each row that is committed now, or this transaction's own, by an index on a text and a time: those of the text that are
-/// later than the time. For a question that is asked for each page view: a query costs more than its answer, and its plan
-/// depends on what the planner believes of the newest rows.
+/// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
+type Condition = (Column, u32, u32, pg_sys::Datum);
+
+/// Shows the rows of a table, by an index on a text and a time, that are of the text and later than the time. For a question that
+/// is asked for each page view: a query costs more than its answer, and its plan depends on what the planner believes of
+/// the newest rows.
 pub fn scan_later(
     table: &CStr,
     index: &CStr,
@@ -515,25 +498,65 @@ pub fn scan_later(
     mut row: impl FnMut(&Row),
 ) -> Result<(), ErrorReport> {
     let (table, index) = (state::table(table)?, state::table(index)?);
-    let mut conditions = [pg_sys::ScanKeyData::default(); 2];
+    let conditions = [
+        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(text)),
+        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
+    ];
+    scan(table, index, &conditions, |found| {
+        row(found);
+        Ok(true)
+    })
+}
+
+/// Shows the rows of a table whose primary key, a `bigint`, is above one number and not above another, in its order, until
+/// `row` returns false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
+pub fn scan_keys(
+    table: pg_sys::Oid,
+    above: i64,
+    up_to: i64,
+    row: impl FnMut(&Row) -> Result<bool, ErrorReport>,
+) -> Result<(), ErrorReport> {
+    // SAFETY: the table exists, and is locked while it is looked at.
+    let index = unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = primary_key(relation);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        index
+    };
+    if index == pg_sys::InvalidOid {
+        return Err(error::not_installed("page_views"));
+    }
+    let conditions = [
+        (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
+        (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
+    ];
+    scan(table, index, &conditions, row)
+}
+
+/// Shows the rows that are committed now, or this transaction's own, and fulfil the conditions, in the order of the index,
+/// until `row` returns false.
+fn scan(
+    table: pg_sys::Oid,
+    index: pg_sys::Oid,
+    conditions: &[Condition; 2],
+    mut row: impl FnMut(&Row) -> Result<bool, ErrorReport>,
+) -> Result<(), ErrorReport> {
+    let mut keys = [pg_sys::ScanKeyData::default(); 2];
     // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
-    // in between aborts the transaction, which closes all. The collation of the condition is C, which is that of the index.
+    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-        let equal = (pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(text));
-        let later = (pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time));
-        for ((condition, column), (strategy, operator, value)) in
-            conditions.iter_mut().zip(1..).zip([equal, later])
-        {
-            pg_sys::ScanKeyInit(condition, column, strategy as u16, pg_sys::Oid::from(operator), value);
+        for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
+            pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
         }
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let scan = begin_scan(relation, index, snapshot, 2);
-        pg_sys::index_rescan(scan, conditions.as_mut_ptr(), 2, null_mut(), 0);
+        pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
         let slot = pg_sys::table_slot_create(relation, null_mut());
-        while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
-            row(&Row(slot));
+        let mut goes_on = true;
+        while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+            goes_on = row(&Row::of(slot))?;
             pgrx::check_for_interrupts!();
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);

@@ -8,13 +8,14 @@
 //! A path's row has the counter of its newest day beside that of all days, so that a view of today costs one row; when a
 //! newer day begins, the finished one moves to `daily_totals`.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::table::{self, Column, Places, Table};
+use crate::places::{Novelty, Places};
+use crate::table::{self, Column, Table};
 use crate::tally::{Key, PathDelta, Tally};
 use crate::{datum, pending, slots};
 
@@ -57,10 +58,32 @@ mod sessions {
 /// The day of a path's row that has no day yet: `-infinity`, before all others.
 const NO_DAY: i32 = i32::MIN;
 
+/// Rows that a process remembers the places of: 32 kB for the paths that are viewed most.
+const PATHS_KEPT: usize = 4096;
+/// 8 MB for the sessions of a backfill.
+const SESSIONS_KEPT: usize = 1 << 20;
+
 thread_local! {
-    /// Where the counters are that this process has written last. A flush takes them, and loses them if it fails.
-    static PATHS: Cell<Option<Places>> = const { Cell::new(None) };
-    static SITE: Cell<Option<Places>> = const { Cell::new(None) };
+    static PATHS: RefCell<Places> = RefCell::new(Places::new(PATHS_KEPT));
+    static SITE: RefCell<Places> = RefCell::new(Places::new(64));
+    static DAYS: RefCell<Novelty> = RefCell::default();
+    static SESSIONS: RefCell<Option<KnownSessions>> = const { RefCell::new(None) };
+}
+
+/// The sessions that the batches of a backfill have met. What they say is looked at before it is believed, since
+/// others write sessions too; it spares most of the walks through an index that is much larger than a processor's cache.
+struct KnownSessions {
+    places: Places,
+    novelty: Novelty,
+}
+
+/// Who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A transaction that has changed page views.
+    Writer,
+    /// A batch of a backfill, which is followed by others.
+    Batch,
 }
 
 /// What a flush did.
@@ -75,7 +98,7 @@ pub type Days = BTreeMap<(i32, Key), i64>;
 
 /// Adds the deltas to the aggregates of an epoch. All its memory is free again when it returns, so a transaction over
 /// millions of rows may flush as often as it likes.
-pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally) -> Result<Flushed, ErrorReport> {
+pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally, by: By) -> Result<Flushed, ErrorReport> {
     tally.settle();
     if tally.is_empty() {
         return Ok(Flushed::default());
@@ -83,12 +106,28 @@ pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally) -> Result<Fl
     // SAFETY: the context lives until the end of the block, and nothing that was made in it leaves the block.
     unsafe {
         PgMemoryContexts::new("site_stats flush").switch_to(|_| {
-            let change = write_sessions(epoch, &tally.sessions)?;
+            let change = match by {
+                By::Writer => write_sessions(epoch, &tally.sessions, Memory::default()),
+                By::Batch => SESSIONS.with_borrow_mut(|known| {
+                    let known = known.get_or_insert_with(|| KnownSessions {
+                        places: Places::new(SESSIONS_KEPT),
+                        novelty: Novelty::default(),
+                    });
+                    let memory =
+                        Memory { places: Some(&mut known.places), novelty: Some(&mut known.novelty) };
+                    write_sessions(epoch, &tally.sessions, memory)
+                }),
+            }?;
             let slot = slots::borrow(page_views);
             write_counters(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
             Ok(Flushed { sessions_found: change.came })
         })
     }
+}
+
+/// Forgets the sessions that batches have met, after the last one.
+pub fn forget_sessions() {
+    SESSIONS.take();
 }
 
 /// Adds the deltas of paths, days and the whole site to a slot that this transaction has borrowed. What was written is seen
@@ -101,13 +140,20 @@ pub fn write_counters(
     visitors: i64,
 ) -> Result<(), ErrorReport> {
     if !paths.is_empty() {
-        write_paths(epoch, slot, paths, &mut days)?;
+        PATHS.with_borrow_mut(|places| {
+            let memory = Memory { places: Some(places), novelty: None };
+            write_paths(epoch, slot, paths, &mut days, memory)
+        })?;
     }
     if !days.is_empty() {
-        write_days(epoch, slot, &days)?;
+        DAYS.with_borrow_mut(|novelty| {
+            write_days(epoch, slot, &days, Memory { places: None, novelty: Some(novelty) })
+        })?;
     }
     if visitors != 0 {
-        write_site(epoch, slot, visitors)?;
+        SITE.with_borrow_mut(|places| {
+            write_site(epoch, slot, visitors, Memory { places: Some(places), novelty: None })
+        })?;
     }
     // SAFETY: a transaction is open. A second flush could not update rows of the same command.
     unsafe { pg_sys::CommandCounterIncrement() };
@@ -120,13 +166,13 @@ fn write_paths(
     slot: i32,
     paths: &BTreeMap<Key, PathDelta>,
     days: &mut Days,
+    mut memory: Memory,
 ) -> Result<(), ErrorReport> {
     use path_totals::*;
     let mut table = Table::open(c"path_totals", COUNT)?;
-    let mut places = PATHS.take().unwrap_or_default();
     for (path, delta) in paths {
         let key = [table::Key::Text(path), table::Key::Integer(slot)];
-        let older = write_row(&mut table, Some(&mut places), &key, |table, found| {
+        let older = write_row(&mut table, &mut memory, &key, |table, found| {
             // A row of an older epoch is as good as none.
             let is_current = found && table.bigint(EPOCH) == epoch;
             let (views, last_view_id, kept) = if is_current {
@@ -167,23 +213,22 @@ fn write_paths(
             *days.entry((day, path.clone())).or_default() += views;
         }
     }
-    PATHS.set(Some(places));
     table.close();
     Ok(())
 }
 
-fn write_days(epoch: i64, slot: i32, days: &Days) -> Result<(), ErrorReport> {
+fn write_days(epoch: i64, slot: i32, days: &Days, mut memory: Memory) -> Result<(), ErrorReport> {
     use daily_totals::*;
     let mut table = Table::open(c"daily_totals", COUNT)?;
     for ((day, path), delta) in days {
         let key = [table::Key::Day(*day), table::Key::Text(path), table::Key::Integer(slot)];
-        write_row(&mut table, None, &key, |table, found| {
+        write_row(&mut table, &mut memory, &key, |table, found| {
             let written = if found {
                 let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
                 table.update(&[(EPOCH, epoch.into()), (VIEWS, (before + delta).into())])?
             } else {
-                table.insert(&[(*day).into(), datum::text(path), slot.into(), epoch.into(), (*delta).into()]);
-                true
+                let row = [(*day).into(), datum::text(path), slot.into(), epoch.into(), (*delta).into()];
+                table.insert_or_yield(&row)
             };
             Ok(written.then_some(()))
         })?;
@@ -192,11 +237,10 @@ fn write_days(epoch: i64, slot: i32, days: &Days) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-fn write_site(epoch: i64, slot: i32, visitors: i64) -> Result<(), ErrorReport> {
+fn write_site(epoch: i64, slot: i32, visitors: i64, mut memory: Memory) -> Result<(), ErrorReport> {
     use site_totals::*;
     let mut table = Table::open(c"site_totals", COUNT)?;
-    let mut places = SITE.take().unwrap_or_default();
-    write_row(&mut table, Some(&mut places), &[table::Key::Integer(slot)], |table, found| {
+    write_row(&mut table, &mut memory, &[table::Key::Integer(slot)], |table, found| {
         let written = if found {
             let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
             table.update(&[(EPOCH, epoch.into()), (VISITORS, (before + visitors).into())])?
@@ -206,7 +250,6 @@ fn write_site(epoch: i64, slot: i32, visitors: i64) -> Result<(), ErrorReport> {
         };
         Ok(written.then_some(()))
     })?;
-    SITE.set(Some(places));
     table.close();
     Ok(())
 }
@@ -219,7 +262,11 @@ struct SessionChange {
 }
 
 /// Writes the deltas of sessions. A session without a view leaves no trace.
-fn write_sessions(epoch: i64, deltas: &BTreeMap<Key, i64>) -> Result<SessionChange, ErrorReport> {
+fn write_sessions(
+    epoch: i64,
+    deltas: &BTreeMap<Key, i64>,
+    mut memory: Memory,
+) -> Result<SessionChange, ErrorReport> {
     use sessions::*;
     let mut change = SessionChange::default();
     if deltas.is_empty() {
@@ -227,20 +274,21 @@ fn write_sessions(epoch: i64, deltas: &BTreeMap<Key, i64>) -> Result<SessionChan
     }
     let mut table = Table::open(c"sessions", COUNT)?;
     for (session_id, delta) in deltas {
-        let (before, now) = write_row(&mut table, None, &[table::Key::Text(session_id)], |table, found| {
-            let before = if found && table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
-            let now = before + delta;
-            if !found && table.is_still_seen(&[table::Key::Text(session_id)]) {
-                pending::note_unseen();
-            }
-            let written = match (found, now) {
-                (true, 0) => table.delete()?,
-                (true, _) => table.update(&[(EPOCH, epoch.into()), (VIEWS, now.into())])?,
-                (false, 0) => true,
-                (false, _) => table.insert_or_yield(&[datum::text(session_id), epoch.into(), now.into()]),
-            };
-            Ok(written.then_some((before, now)))
-        })?;
+        let (before, now) =
+            write_row(&mut table, &mut memory, &[table::Key::Text(session_id)], |table, found| {
+                let before = if found && table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
+                let now = before + delta;
+                if !found && table.is_still_seen(&[table::Key::Text(session_id)]) {
+                    pending::note_unseen();
+                }
+                let written = match (found, now) {
+                    (true, 0) => table.delete()?,
+                    (true, _) => table.update(&[(EPOCH, epoch.into()), (VIEWS, now.into())])?,
+                    (false, 0) => true,
+                    (false, _) => table.insert_or_yield(&[datum::text(session_id), epoch.into(), now.into()]),
+                };
+                Ok(written.then_some((before, now)))
+            })?;
         change.came += i64::from(before <= 0 && now > 0);
         change.left += i64::from(before > 0 && now <= 0);
     }
@@ -248,25 +296,44 @@ fn write_sessions(epoch: i64, deltas: &BTreeMap<Key, i64>) -> Result<SessionChan
     Ok(change)
 }
 
+/// What helps to find a row.
+#[derive(Default)]
+struct Memory<'m> {
+    /// Of rows that are likely to be written again.
+    places: Option<&'m mut Places>,
+    /// Of rows that are likely to be new. What writes a new one must yield to a row that is there after all.
+    novelty: Option<&'m mut Novelty>,
+}
+
 /// Finds a row and has `write` write it, again and again until nobody else has written it in between: then `write` returns
-/// something. `places` are for rows that are likely to be written again.
+/// something.
 fn write_row<R>(
     table: &mut Table,
-    mut places: Option<&mut Places>,
+    memory: &mut Memory,
     key: &[table::Key],
     mut write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
 ) -> Result<R, ErrorReport> {
+    let mut may_guess = true;
     loop {
         pgrx::check_for_interrupts!();
-        let found = match &mut places {
-            Some(places) => table.find_again(places, key),
-            None => table.find(key),
+        let is_where_it_was = memory.places.as_mut().and_then(|places| table.is_where_it_was(places, key));
+        let found = match (is_where_it_was, &mut memory.novelty) {
+            (Some(true), _) => true,
+            (None, Some(novelty)) if may_guess && novelty.is_likely() => false,
+            (is_where_it_was, novelty) => {
+                let found = table.find(key);
+                if let (None, Some(novelty)) = (is_where_it_was, novelty) {
+                    novelty.learn(found);
+                }
+                found
+            }
         };
+        may_guess = false;
         if found && !table.is_seen() {
             pending::note_unseen();
         }
         if let Some(result) = write(table, found)? {
-            if let Some(places) = places {
+            if let Some(places) = &mut memory.places {
                 table.note_place(places, key);
             }
             return Ok(result);
