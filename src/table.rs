@@ -16,6 +16,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::places::{Place, Places};
+use crate::version::{self, NeedsIndexes};
 use crate::{datum, error, state};
 
 /// A column, counted from 1.
@@ -77,7 +78,7 @@ impl Table {
         // SAFETY: the table exists, and is locked before it is looked at; a transaction is open.
         unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
-            let key = primary_key(relation);
+            let key = version::primary_key(relation);
             // As our install script made it: what is below writes heap tuples, and scans the key.
             if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID
                 || (*(*relation).rd_att).natts < columns
@@ -89,7 +90,7 @@ impl Table {
             let dirty = pg_sys::palloc0(size_of::<pg_sys::SnapshotData>()).cast::<pg_sys::SnapshotData>();
             (*dirty).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
             let keys = i32::from((*(*index).rd_index).indnkeyatts);
-            let scan = begin_scan(relation, index, dirty, keys);
+            let scan = version::begin_scan(relation, index, dirty, keys);
             let slot = pg_sys::table_slot_create(relation, null_mut());
             let command = pg_sys::GetCurrentCommandId(true);
             let snapshot = state::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
@@ -133,7 +134,7 @@ impl Table {
     /// have found it. `None` if no place is remembered. The key's columns are the first ones of the table.
     pub fn is_where_it_was(&mut self, places: &mut Places, key: &[Key]) -> Option<bool> {
         // SAFETY: the relation is open.
-        places.belong_to(unsafe { ((*self.relation).rd_id, file_of(self.relation)) });
+        places.belong_to(unsafe { ((*self.relation).rd_id, version::file_of(self.relation)) });
         places.get(key).map(|place| self.is_at(place, key))
     }
 
@@ -284,7 +285,8 @@ impl Table {
                 values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
             );
-            let (result, needs) = update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
+            let (result, needs) =
+                version::update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
             self.written = Some(place_of((*tuple).t_self));
             if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
                 self.add_to_indexes(tuple, Entry::Moved(needs));
@@ -421,7 +423,7 @@ impl Table {
         unsafe {
             let indexes = *self.indexes.get_or_insert_with(|| Indexes::open(self.relation));
             pg_sys::ExecStoreHeapTuple(tuple, indexes.slot, false);
-            insert_index_tuples(&indexes, entry, &mut conflict);
+            indexes.insert(entry, &mut conflict);
             pg_sys::ExecClearTuple(indexes.slot);
         }
         !conflict
@@ -519,7 +521,7 @@ pub fn scan_keys(
     // SAFETY: the table exists, and is locked while it is looked at.
     let index = unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = primary_key(relation);
+        let index = version::primary_key(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         index
     };
@@ -551,7 +553,7 @@ fn scan(
             pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
         }
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let scan = begin_scan(relation, index, snapshot, 2);
+        let scan = version::begin_scan(relation, index, snapshot, 2);
         pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
         let slot = pg_sys::table_slot_create(relation, null_mut());
         let mut goes_on = true;
@@ -589,6 +591,27 @@ impl Indexes {
             }
         }
     }
+
+    /// Adds the tuple in the slot; `conflict` is set if it is speculative and another one has its key.
+    ///
+    /// # Safety
+    /// The slot must hold a tuple that is in the table, at the place that it names.
+    unsafe fn insert(&self, entry: Entry, conflict: &mut bool) {
+        let conflict = if entry == Entry::Speculative { &raw mut *conflict } else { null_mut() };
+        // SAFETY: as the caller vouches; all three belong together.
+        unsafe {
+            version::insert_index_tuples(
+                self.relation.as_ptr(),
+                self.slot,
+                self.executor.as_ptr(),
+                match entry {
+                    Entry::New | Entry::Speculative => None,
+                    Entry::Moved(needs) => Some(needs),
+                },
+                conflict,
+            );
+        }
+    }
 }
 
 /// Why a tuple comes into the indexes.
@@ -599,132 +622,4 @@ enum Entry {
     Speculative,
     /// A new version of a row, which is not found by the entries of the old one.
     Moved(NeedsIndexes),
-}
-
-/// Which indexes must learn of a new version.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NeedsIndexes {
-    None,
-    #[cfg_attr(feature = "pg15", allow(dead_code))]
-    Summarizing,
-    All,
-}
-
-// ---- where versions of PostgreSQL differ ------------------------------------------------------------------------------
-
-unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
-    // SAFETY: the caller has opened the relation.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        return pg_sys::RelationGetPrimaryKeyIndex(relation);
-        #[cfg(feature = "pg18")]
-        return pg_sys::RelationGetPrimaryKeyIndex(relation, false);
-    }
-}
-
-/// The number of a relation's file.
-unsafe fn file_of(relation: pg_sys::Relation) -> pg_sys::Oid {
-    // SAFETY: the caller has opened the relation.
-    unsafe {
-        #[cfg(feature = "pg15")]
-        return (*relation).rd_node.relNode;
-        #[cfg(not(feature = "pg15"))]
-        return (*relation).rd_locator.relNumber;
-    }
-}
-
-unsafe fn begin_scan(
-    relation: pg_sys::Relation,
-    index: pg_sys::Relation,
-    snapshot: pg_sys::Snapshot,
-    keys: i32,
-) -> pg_sys::IndexScanDesc {
-    // SAFETY: the caller has opened both; the snapshot lives as long as the scan.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        return pg_sys::index_beginscan(relation, index, snapshot, keys, 0);
-        #[cfg(feature = "pg18")]
-        return pg_sys::index_beginscan(relation, index, snapshot, null_mut(), keys, 0);
-    }
-}
-
-/// Replaces the tuple at a place; waits for whoever holds it.
-unsafe fn update_tuple(
-    relation: pg_sys::Relation,
-    place: &mut pg_sys::ItemPointerData,
-    tuple: pg_sys::HeapTuple,
-    command: pg_sys::CommandId,
-) -> (pg_sys::TM_Result::Type, NeedsIndexes) {
-    let mut failure = pg_sys::TM_FailureData::default();
-    let mut lock = 0;
-    // SAFETY: the caller has found the tuple at this place of this relation.
-    unsafe {
-        #[cfg(feature = "pg15")]
-        {
-            let result = pg_sys::heap_update(
-                relation,
-                place,
-                tuple,
-                command,
-                null_mut(),
-                true,
-                &mut failure,
-                &mut lock,
-            );
-            let is_hot = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
-            (result, if is_hot { NeedsIndexes::None } else { NeedsIndexes::All })
-        }
-        #[cfg(not(feature = "pg15"))]
-        {
-            let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
-            let result = pg_sys::heap_update(
-                relation,
-                place,
-                tuple,
-                command,
-                null_mut(),
-                true,
-                &mut failure,
-                &mut lock,
-                &mut indexes,
-            );
-            let needs = match indexes {
-                pg_sys::TU_UpdateIndexes::TU_None => NeedsIndexes::None,
-                pg_sys::TU_UpdateIndexes::TU_Summarizing => NeedsIndexes::Summarizing,
-                _ => NeedsIndexes::All,
-            };
-            (result, needs)
-        }
-    }
-}
-
-/// Adds the tuple in the slot to the indexes; `conflict` is set if it is speculative and another one has its key.
-unsafe fn insert_index_tuples(indexes: &Indexes, entry: Entry, conflict: &mut bool) {
-    let is_moved = matches!(entry, Entry::Moved(_));
-    let is_speculative = entry == Entry::Speculative;
-    let conflict = if is_speculative { &raw mut *conflict } else { null_mut() };
-    // SAFETY: the caller has stored the tuple in the slot.
-    unsafe {
-        #[cfg(feature = "pg15")]
-        pg_sys::ExecInsertIndexTuples(
-            indexes.relation.as_ptr(),
-            indexes.slot,
-            indexes.executor.as_ptr(),
-            is_moved,
-            is_speculative,
-            conflict,
-            null_mut(),
-        );
-        #[cfg(not(feature = "pg15"))]
-        pg_sys::ExecInsertIndexTuples(
-            indexes.relation.as_ptr(),
-            indexes.slot,
-            indexes.executor.as_ptr(),
-            is_moved,
-            is_speculative,
-            conflict,
-            null_mut(),
-            entry == Entry::Moved(NeedsIndexes::Summarizing),
-        );
-    }
 }

@@ -1,6 +1,7 @@
-//! Where versions of PostgreSQL differ, but for table access: that is at the end of `table`.
+//! Where versions of PostgreSQL differ.
 
 use std::ffi::{CStr, c_int};
+use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 
@@ -38,5 +39,145 @@ pub unsafe fn holds_lock(lock: &pg_sys::LOCKTAG, mode: c_int) -> bool {
         return pg_sys::LockHeldByMe(lock, mode);
         #[cfg(not(any(feature = "pg15", feature = "pg16")))]
         return pg_sys::LockHeldByMe(lock, mode, false);
+    }
+}
+
+/// The index of the primary key, or no index.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::RelationGetPrimaryKeyIndex(relation);
+        #[cfg(feature = "pg18")]
+        return pg_sys::RelationGetPrimaryKeyIndex(relation, false);
+    }
+}
+
+/// The number of a relation's file.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn file_of(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return (*relation).rd_node.relNode;
+        #[cfg(not(feature = "pg15"))]
+        return (*relation).rd_locator.relNumber;
+    }
+}
+
+/// A scan of a table by an index.
+///
+/// # Safety
+/// Both must be open, and the snapshot live, until the scan ends.
+pub unsafe fn begin_scan(
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::index_beginscan(relation, index, snapshot, keys, 0);
+        #[cfg(feature = "pg18")]
+        return pg_sys::index_beginscan(relation, index, snapshot, null_mut(), keys, 0);
+    }
+}
+
+/// Replaces the tuple at a place; waits for whoever holds it. Says which indexes are to learn of the new one.
+///
+/// # Safety
+/// The tuple must have been found at this place of this relation.
+pub unsafe fn update_tuple(
+    relation: pg_sys::Relation,
+    place: &mut pg_sys::ItemPointerData,
+    tuple: pg_sys::HeapTuple,
+    command: pg_sys::CommandId,
+) -> (pg_sys::TM_Result::Type, NeedsIndexes) {
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut lock = 0;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let result = pg_sys::heap_update(
+                relation,
+                place,
+                tuple,
+                command,
+                null_mut(),
+                true,
+                &mut failure,
+                &mut lock,
+            );
+            let is_hot = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
+            (result, if is_hot { NeedsIndexes::None } else { NeedsIndexes::All })
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
+            let result = pg_sys::heap_update(
+                relation,
+                place,
+                tuple,
+                command,
+                null_mut(),
+                true,
+                &mut failure,
+                &mut lock,
+                &mut indexes,
+            );
+            let needs = match indexes {
+                pg_sys::TU_UpdateIndexes::TU_None => NeedsIndexes::None,
+                pg_sys::TU_UpdateIndexes::TU_Summarizing => NeedsIndexes::Summarizing,
+                _ => NeedsIndexes::All,
+            };
+            (result, needs)
+        }
+    }
+}
+
+/// Which indexes must learn of a new version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum NeedsIndexes {
+    None,
+    #[cfg_attr(feature = "pg15", allow(dead_code))]
+    Summarizing,
+    All,
+}
+
+/// Adds the tuple in a slot to all indexes of its table, or to those that `moved` says if it is a new version. A `conflict` that
+/// is not null makes the tuple speculative, and is set if another one has its key.
+///
+/// # Safety
+/// The slot must hold a tuple of the table, and the indexes be open.
+pub unsafe fn insert_index_tuples(
+    table: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    executor: *mut pg_sys::EState,
+    moved: Option<NeedsIndexes>,
+    conflict: *mut bool,
+) {
+    let (is_moved, is_speculative) = (moved.is_some(), !conflict.is_null());
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::ExecInsertIndexTuples(table, slot, executor, is_moved, is_speculative, conflict, null_mut());
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::ExecInsertIndexTuples(
+            table,
+            slot,
+            executor,
+            is_moved,
+            is_speculative,
+            conflict,
+            null_mut(),
+            moved == Some(NeedsIndexes::Summarizing),
+        );
     }
 }

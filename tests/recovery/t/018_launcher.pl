@@ -84,9 +84,17 @@ create_site($node, $_, $views) for qw(postgres other);
 		"$label: another launcher");
 }
 
-# A shorter interval takes effect when the configuration is read again: what is stale goes, what is idle is folded.
+# A shorter interval takes effect when the configuration is read again: what is stale goes, what is idle is folded. What the
+# database sets for its sessions does not reach the process that does it.
 {
 	my $label = 'on schedule';
+	my @settings = (
+		'role = visitor', q(search_path = 'nowhere'), q(statement_timeout = '1ms'), q(lock_timeout = '1ms'),
+		q(default_transaction_isolation = 'serializable'), 'default_transaction_read_only = on',
+		'session_replication_role = replica');
+	$node->safe_psql('postgres', 'CREATE ROLE visitor NOLOGIN');
+	$node->safe_psql('postgres', "ALTER DATABASE other SET $_") for @settings;
+	local $ENV{PGOPTIONS} = $SiteStats::plain_session;
 	my $busy  = $node->background_psql('other', on_error_stop => 0);
 	# Who reads statistics in the middle keeps slot 0 until the end, so that others take the next one.
 	$busy->query_safe(q(BEGIN; INSERT INTO site_stats.page_views (path, page_type, session_id) VALUES ('/busy', 'page', 'busy');
@@ -101,6 +109,7 @@ create_site($node, $_, $views) for qw(postgres other);
 	ok_until($node, 'SELECT NOT EXISTS (SELECT FROM site_stats.path_totals WHERE slot > 0)', "$label: the idle slot is folded", 'other');
 	ok_until($node, 'SELECT NOT EXISTS (SELECT FROM site_stats.active_sessions)', "$label: stale sessions are gone", 'other');
 	ok_exact($node, $label, 'other');
+	$node->safe_psql('postgres', 'ALTER DATABASE other RESET ALL');
 }
 
 # Rounds go on every second while databases come and go.
