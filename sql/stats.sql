@@ -359,12 +359,9 @@ BEGIN
     SELECT
         (SELECT count(*) FROM active),
         (
-            SELECT COALESCE(
-                jsonb_agg(jsonb_build_object('path', n.path, 'count', n.visitors) ORDER BY n.visitors DESC, n.path),
-                '[]'
-            )
+            SELECT COALESCE(jsonb_agg(n ORDER BY n.count DESC, n.path), '[]')
             FROM (
-                SELECT a.current_path AS path, count(*) AS visitors
+                SELECT a.current_path AS path, count(*) AS count
                 FROM active AS a
                 GROUP BY a.current_path
             ) AS n
@@ -375,17 +372,12 @@ BEGIN
         p.pages,
         (SELECT min(v.viewed_at) FROM ONLY site_stats.page_views AS v),
         (
-            SELECT COALESCE(
-                jsonb_agg(
-                    jsonb_build_object(
-                        'path', p.path, 'title', n.title, 'pageType', n.page_type, 'views', p.views
-                    )
-                    ORDER BY p.views DESC, p.path
-                ),
-                '[]'
-            )
-            FROM top AS p
-            CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id) AS n
+            SELECT COALESCE(jsonb_agg(n ORDER BY n.views DESC, n.path), '[]')
+            FROM (
+                SELECT p.path, c.title, c.page_type AS "pageType", p.views
+                FROM top AS p
+                CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id) AS c
+            ) AS n
         ),
         COALESCE((SELECT p.all_paths FROM top AS p LIMIT 1), 0),
         (
