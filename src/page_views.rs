@@ -28,12 +28,7 @@ static EMPTY: Statement = Statement::new(
     &[],
 );
 
-/// How the server learns that the function below takes its arguments in the usual way.
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_count_page_views_wrapper() -> *const pg_sys::Pg_finfo_record {
-    static RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &raw const RECORD
-}
+crate::describe_to_server!(pg_finfo_count_page_views_wrapper);
 
 /// The trigger function. Not one of pgrx's, which would panic where it is called as anything else.
 ///

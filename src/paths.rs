@@ -71,12 +71,7 @@ impl Ranking {
     }
 }
 
-/// How the server learns that the function below takes its arguments in the usual way.
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_most_viewed_paths() -> *const pg_sys::Pg_finfo_record {
-    static RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &raw const RECORD
-}
+crate::describe_to_server!(pg_finfo_most_viewed_paths);
 
 /// `most_viewed_paths(most integer)`: that many rows `(path, views, last_view_id, all_views, all_paths)`, the most viewed first
 /// and then by path, each with the sums over all paths that have a view. NULL or less than 1 is no row.

@@ -22,12 +22,7 @@ use crate::{error, requests};
 /// What the name of a function with a query ends in.
 const SUFFIX: &[u8] = b"_in_snapshot";
 
-/// How the server learns that the function below takes its arguments in the usual way.
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_read_statistics() -> *const pg_sys::Pg_finfo_record {
-    static RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &raw const RECORD
-}
+crate::describe_to_server!(pg_finfo_read_statistics);
 
 /// Hands its call over to the function of the same name with the query.
 ///
