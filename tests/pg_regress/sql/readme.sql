@@ -5,7 +5,7 @@ CREATE DATABASE regress_readme;
 SET client_min_messages = notice;
 SET datestyle = 'ISO';
 SET TIME ZONE 'UTC';
--- The README begins.
+-- The document begins.
 
 CREATE EXTENSION site_stats;
 
@@ -94,7 +94,7 @@ INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at)
 SELECT path, page_type, session_id, viewed_at FROM kept_page_views ORDER BY id;
 SELECT total_page_views, unique_visitors, source FROM site_stats.get_stats();
 
--- The README ends.
+-- The document ends.
 \c :tests
 DROP DATABASE regress_readme;
 DROP ROLE site_web, site_reader;
