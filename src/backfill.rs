@@ -359,7 +359,7 @@ fn count_batch(
     let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
     let (mut tally, mut sessions_found) = (Tally::default(), 0);
     let (mut counted, mut last) = (0, run.cursor);
-    table::scan_keys(page_views, run.cursor, run.target, |row| {
+    table::scan_ids(page_views, run.cursor, run.target, |row| {
         let view = page_views::view_of(row);
         tally.add(&view);
         (counted, last) = (counted + 1, view.id);
@@ -440,8 +440,8 @@ fn begin_backfill() -> Result<i64, ErrorReport> {
 ///
 /// # Errors
 /// 22023 for a batch size out of range, 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction
-/// or on a standby, 55006 while another process runs a backfill, 55P03 when somebody holds a lock for longer than
-/// `site_stats.backfill_lock_timeout`.
+/// or on a standby, 42704 without a primary key of `page_views` that begins with its id, 55006 while another process runs a
+/// backfill, 55P03 when somebody holds a lock for longer than `site_stats.backfill_lock_timeout`.
 #[pg_extern(sql = false)]
 fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
     let batch_size = valid_batch_size(batch_size)?;

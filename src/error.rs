@@ -158,6 +158,15 @@ pub fn not_installed(what: &str) -> ErrorReport {
     .set_hint("Install the extension with CREATE EXTENSION site_stats.")
 }
 
+/// 42704: batches go through the page views by their primary key.
+pub fn no_primary_key() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        "table \"site_stats.page_views\" has no primary key that begins with its first column",
+    )
+    .set_hint("Restore it: ALTER TABLE site_stats.page_views ADD PRIMARY KEY (id).")
+}
+
 /// 55000: a function of ours has lost the one that holds its query.
 pub fn no_query() -> ErrorReport {
     report(

@@ -510,24 +510,29 @@ pub fn scan_later(
     })
 }
 
-/// Shows the rows of a table whose primary key, a `bigint`, is above one number and not above another, in its order, until
-/// `row` returns false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
-pub fn scan_keys(
+/// Shows the rows of a table whose first column, a `bigint` and the first one of its primary key, is above one number and not
+/// above another, in its order, until `row` returns false. For batches: to plan the query for each one takes as long as
+/// counting some dozens of its rows.
+pub fn scan_ids(
     table: pg_sys::Oid,
     above: i64,
     up_to: i64,
     row: impl FnMut(&Row) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    // SAFETY: the table exists, and is locked while it is looked at.
+    // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
     let index = unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = version::primary_key(relation);
+        let key = version::primary_key(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        index
+        let begins_with_id = key != pg_sys::InvalidOid && {
+            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
+            let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+            first == 1
+        };
+        begins_with_id.then_some(key)
     };
-    if index == pg_sys::InvalidOid {
-        return Err(error::not_installed("page_views"));
-    }
+    let Some(index) = index else { return Err(error::no_primary_key()) };
     let conditions = [
         (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
         (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),

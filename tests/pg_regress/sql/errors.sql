@@ -167,6 +167,19 @@ SELECT site_stats.fold_totals();
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 
+-- page_views without the primary key that batches go by.
+BEGIN;
+ALTER TABLE site_stats.page_views DROP CONSTRAINT page_views_id_pkey;
+SELECT site_stats.begin_backfill() > 0 AS begun;
+SAVEPOINT one;
+SELECT site_stats.backfill_turn();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+ALTER TABLE site_stats.page_views ADD PRIMARY KEY (viewed_at, id);
+SELECT site_stats.backfill_turn();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
 -- Our trigger on another table, or at another time.
 CREATE TABLE forged (LIKE site_stats.page_views);
 CREATE TRIGGER forged AFTER INSERT ON forged REFERENCING NEW TABLE AS added
