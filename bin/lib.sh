@@ -89,6 +89,9 @@ with_progress() {
     fi
 }
 
+# The version of the extension.
+extension_version() { sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml | head -n 1; }
+
 # ---- which PostgreSQL ----------------------------------------------------------------------------------------------
 
 # The major version of the PostgreSQL that a pg_config belongs to.
