@@ -1,4 +1,32 @@
--- From 0.1.0 to 0.2.0: the query of get_stats() is faster. What else is new is in the library: the launcher and its setting.
+-- From 0.1.0 to 0.2.0: the query of get_stats() is faster, and a backfill does not count every view of a session. What else is
+-- new is in the library: the launcher and its setting.
+
+-- A function of its own for the statements that take views away. The library of version 0.1.0 does not have it, so a
+-- session that has loaded that library and lives on after an update gets an error, and not a wrong number of visitors.
+CREATE FUNCTION site_stats.count_changed_page_views()
+RETURNS trigger
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'count_changed_page_views_wrapper';
+COMMENT ON FUNCTION site_stats.count_changed_page_views() IS
+    'Trigger that takes page views away from the aggregates, or adds what an UPDATE has made of them.';
+REVOKE ALL ON FUNCTION site_stats.count_changed_page_views() FROM PUBLIC;
+
+-- The first lock: writers and batches, too, have that of page_views before others.
+DROP TRIGGER page_views_update ON site_stats.page_views;
+DROP TRIGGER page_views_delete ON site_stats.page_views;
+
+CREATE TRIGGER page_views_update
+AFTER UPDATE ON site_stats.page_views
+REFERENCING OLD TABLE AS removed NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_changed_page_views();
+
+CREATE TRIGGER page_views_delete
+AFTER DELETE ON site_stats.page_views
+REFERENCING OLD TABLE AS removed
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_changed_page_views();
 
 CREATE OR REPLACE FUNCTION site_stats.get_stats_in_snapshot()
 RETURNS TABLE (
@@ -107,5 +135,104 @@ BEGIN
         END
     FROM state AS s
     CROSS JOIN published AS p;
+END
+$$;
+
+ALTER TABLE site_stats.sessions ADD COLUMN at_least boolean DEFAULT false;
+COMMENT ON COLUMN site_stats.sessions.at_least IS
+    'True of a session that a backfill has found: it has at least so many views; they are counted when one leaves.';
+
+CREATE OR REPLACE FUNCTION site_stats.check_totals_in_snapshot()
+RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH state AS MATERIALIZED (
+        SELECT s.epoch, s.cursor, s.target
+        FROM site_stats.backfill_state AS s
+    ),
+    -- The views that the aggregates must count, at the finest grain that any aggregate needs.
+    truth AS MATERIALIZED (
+        SELECT v.path, (v.viewed_at AT TIME ZONE 'UTC')::date AS day, v.session_id, count(*) AS views
+        FROM state AS s
+        JOIN ONLY site_stats.page_views AS v ON v.id <= s.cursor OR v.id > s.target
+        GROUP BY 1, 2, 3
+    ),
+    comparison AS (
+        SELECT 'site_totals.views' AS aggregate, NULL AS key, c.views AS counted, a.views AS actual
+        FROM (
+            SELECT COALESCE(sum(t.views), 0) AS views
+            FROM state AS s
+            JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+        ) AS c
+        CROSS JOIN (SELECT COALESCE(sum(r.views), 0) AS views FROM truth AS r) AS a
+        UNION ALL
+        SELECT 'site_totals.visitors', NULL, c.visitors, a.visitors
+        FROM (
+            SELECT COALESCE(sum(t.visitors), 0) AS visitors
+            FROM state AS s
+            JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+        ) AS c
+        CROSS JOIN (SELECT count(DISTINCT r.session_id) AS visitors FROM truth AS r) AS a
+        UNION ALL
+        SELECT 'path_totals', COALESCE(c.path, a.path), COALESCE(c.views, 0), COALESCE(a.views, 0)
+        FROM (
+            SELECT t.path, sum(t.views) AS views
+            FROM state AS s
+            JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+            GROUP BY t.path
+        ) AS c
+        FULL JOIN (SELECT r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.path) AS a ON a.path = c.path
+        UNION ALL
+        SELECT
+            'daily_totals',
+            to_char(COALESCE(c.day, a.day), 'YYYY-MM-DD') || ' ' || COALESCE(c.path, a.path),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
+        FROM (
+            SELECT d.day, d.path, sum(d.views) AS views
+            FROM (
+                SELECT t.day, t.path, t.views
+                FROM state AS s
+                JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+                UNION ALL
+                SELECT t.day, t.path, t.day_views
+                FROM state AS s
+                JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+                WHERE t.day_views <> 0
+            ) AS d
+            GROUP BY d.day, d.path
+        ) AS c
+        FULL JOIN (
+            SELECT r.day, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.day, r.path
+        ) AS a ON a.day = c.day AND a.path = c.path
+        UNION ALL
+        SELECT 'sessions', COALESCE(c.session_id, a.session_id), COALESCE(c.views, 0), COALESCE(a.views, 0)
+        FROM (
+            SELECT k.session_id, k.views, k.at_least
+            FROM state AS s
+            JOIN site_stats.sessions AS k ON k.epoch = s.epoch
+        ) AS c
+        FULL JOIN (
+            SELECT r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.session_id
+        ) AS a ON a.session_id = c.session_id
+        WHERE NOT (c.at_least AND c.views BETWEEN 1 AND a.views) IS TRUE
+        UNION ALL
+        -- A child or partition takes rows that are counted nowhere.
+        SELECT 'page_views', i.inhrelid::regclass::text, 0, NULL
+        FROM pg_inherits AS i
+        WHERE i.inhparent = 'site_stats.page_views'::regclass
+    )
+    SELECT m.aggregate, m.key, m.counted::bigint, m.actual::bigint
+    FROM comparison AS m
+    WHERE m.counted IS DISTINCT FROM m.actual
+    ORDER BY m.aggregate, m.key COLLATE "C";
 END
 $$;

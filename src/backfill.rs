@@ -14,10 +14,11 @@ use crate::fault::{self, Point};
 use crate::locks::{Class, Lock, Mode};
 use crate::settings::{self, BATCH_SIZES};
 use crate::spi::{Connection, Rows, See, Statement};
+use crate::table::{self, Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
-use crate::{datum, error, page_views, pending, requests, spi, state, table, totals, transaction};
+use crate::{datum, error, page_views, pending, requests, session_set, spi, state, totals, transaction};
 
 /// Rows that one turn of folding moves, and turns at most.
 pub const FOLD_ROWS: i32 = 5_000;
@@ -25,25 +26,6 @@ const FOLD_TURNS: i64 = 1_000;
 
 /// How often a run says how far it is.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Takes all requests away; the newest counts.
-pub static TAKE_REQUESTS: Statement = Statement::new(
-    "WITH taken AS (
-          DELETE FROM site_stats.backfill_requests AS r
-          RETURNING r.id, r.action, r.batch_size, r.requested_at
-      )
-      SELECT t.action, t.batch_size, t.requested_at
-      FROM taken AS t
-      ORDER BY t.id DESC
-      LIMIT 1",
-    &[],
-);
-
-static READ_RUN: Statement = Statement::new(
-    "SELECT s.epoch, s.cursor, s.target, s.status, s.batch_size, s.views_total, s.views_done, s.swept_tables, s.swept_blocks
-      FROM site_stats.backfill_state AS s",
-    &[],
-);
 
 static BEGIN: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
@@ -92,19 +74,6 @@ pub static STOP: Statement = Statement::new(
 static COUNT_VIEWS: Statement = Statement::new(
     "SELECT pg_catalog.count(*) FROM ONLY site_stats.page_views AS v WHERE v.id > $1 AND v.id <= $2",
     &[pg_sys::INT8OID, pg_sys::INT8OID],
-);
-
-/// Compare and set: nobody else has moved the cursor, or begun another epoch, since it was read.
-static MOVE_CURSOR: Statement = Statement::new(
-    "UPDATE site_stats.backfill_state AS s SET
-          cursor = $3,
-          views_done = s.views_done + $4,
-          sessions_found = s.sessions_found + $5,
-          views_total = COALESCE(s.views_total, $6),
-          updated_at = pg_catalog.clock_timestamp(),
-          last_error = NULL
-      WHERE s.epoch = $1 AND s.cursor = $2",
-    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
 static MOVE_SWEEP: Statement = Statement::new(
@@ -177,20 +146,20 @@ struct Run {
 }
 
 impl Run {
-    fn read(connection: &Connection) -> Result<Self, ErrorReport> {
-        let row = READ_RUN.run(connection, See::Current, &[])?;
-        if row.is_empty() {
-            return Err(error::not_installed("backfill_state"));
-        }
-        Ok(Run {
-            epoch: row.bigint(0, 1),
-            cursor: row.bigint(0, 2),
-            target: row.bigint(0, 3),
-            status: row.word(0, 4),
-            batch_size: row.get(0, 5).map(|datum| datum.value() as i32),
-            views_total: row.get(0, 6).map(|datum| datum.value() as i64),
-            views_done: row.bigint(0, 7),
-            swept: Swept { tables: row.bigint(0, 8), blocks: row.bigint(0, 9) },
+    /// As committed now, with this transaction's own changes.
+    fn read() -> Result<Self, ErrorReport> {
+        use state::columns::*;
+        // SAFETY: a transaction is open.
+        state::read_row(unsafe { pg_sys::GetLatestSnapshot() }, |row| Run {
+            epoch: row.bigint(EPOCH),
+            cursor: row.bigint(CURSOR),
+            target: row.bigint(TARGET),
+            // SAFETY: the column is of this type.
+            status: row.get(STATUS).map_or_else(String::new, |status| unsafe { datum::word(status) }),
+            batch_size: row.get(BATCH_SIZE).map(|size| size.value() as i32),
+            views_total: row.get(VIEWS_TOTAL).map(|views| views.value() as i64),
+            views_done: row.bigint(VIEWS_DONE),
+            swept: Swept { tables: row.bigint(SWEPT_TABLES), blocks: row.bigint(SWEPT_BLOCKS) },
         })
     }
 
@@ -207,11 +176,12 @@ pub fn is_unfinished(status: &str) -> bool {
 /// One turn of the process that holds the run lock. `first` if it is that process's first.
 pub fn turn(page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
     in_turn(page_views, |connection| {
-        let request = TAKE_REQUESTS.run(connection, See::Current, &[])?;
-        let action = request.word(0, 1);
-        let batch_size = request.get(0, 2);
-        let run = Run::read(connection)?;
-        match action.as_str() {
+        let request = requests::take(connection)?;
+        let run = Run::read()?;
+        let action = request.as_ref().map_or("", |request| &request.action);
+        let batch_size = request.as_ref().and_then(|request| request.batch_size);
+        let requested_at = request.as_ref().and_then(|request| request.requested_at);
+        match action {
             "stop" => {
                 STOP.run(connection, See::Current, &[])?;
                 return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
@@ -222,7 +192,7 @@ pub fn turn(page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
                 return Ok(Turn::Resumed { interrupted });
             }
             "start" => {
-                let target = begin(connection, page_views, "running", batch_size, request.get(0, 3))?;
+                let target = begin(connection, page_views, "running", batch_size, requested_at)?;
                 return Ok(Turn::Began { target });
             }
             _ => {}
@@ -234,7 +204,7 @@ pub fn turn(page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
             resume(connection, None, true)?;
             return Ok(Turn::Resumed { interrupted: true });
         }
-        advance(connection, page_views, run, None)
+        advance(connection, page_views, run, None, By::Batch)
     })
 }
 
@@ -315,17 +285,18 @@ fn advance(
     page_views: pg_sys::Oid,
     run: Run,
     batch_size: Option<i32>,
+    by: By,
 ) -> Result<Turn, ErrorReport> {
     // Keeps a TRUNCATE, and with it another epoch, away until the turn is over.
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
     if run.cursor < run.target {
-        return count_batch(connection, page_views, run, batch_size);
+        return count_batch(connection, page_views, run, batch_size, by);
     }
     if clear(connection, page_views, &run)? {
         return Ok(Turn::Cleared);
     }
-    totals::forget_sessions();
+    session_set::forget();
     require_one(FINISH.run(connection, See::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
     // Cursor and counts travel together, so a batch's commit may be lost; the last one's must not be.
     // SAFETY: marks the open transaction.
@@ -340,6 +311,7 @@ fn count_batch(
     page_views: pg_sys::Oid,
     run: Run,
     batch_size: Option<i32>,
+    by: By,
 ) -> Result<Turn, ErrorReport> {
     let number = |value: i64| Some(pg_sys::Datum::from(value));
     let views_total = match run.views_total {
@@ -365,33 +337,55 @@ fn count_batch(
         (counted, last) = (counted + 1, view.id);
         if tally.is_full() {
             let full = std::mem::take(&mut tally);
-            sessions_found += totals::write(page_views, run.epoch, full, By::Batch)?.sessions_found;
+            sessions_found += totals::write(page_views, run.epoch, full, by)?.sessions_found;
         }
         Ok(counted < limit)
     })?;
     fault::trip(Point::Read);
-    sessions_found += totals::write(page_views, run.epoch, tally, By::Batch)?.sessions_found;
+    sessions_found += totals::write(page_views, run.epoch, tally, by)?.sessions_found;
 
     fault::trip(Point::Counted);
     let cursor = if counted < limit { run.target } else { last };
-    require_one(MOVE_CURSOR.run(
-        connection,
-        See::Current,
-        &[
-            number(run.epoch),
-            number(run.cursor),
-            number(cursor),
-            number(counted),
-            number(sessions_found),
-            number(views_total),
-        ],
-    )?)?;
+    move_cursor(&run, cursor, counted, sessions_found, views_total)?;
     if cursor == run.target {
         // Writers of this very transaction may come to trust that all is counted, and must forget it if it rolls back.
         state::announce_change(page_views);
     }
     fault::trip(Point::Moved);
     Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
+}
+
+/// Moves the cursor of a run and adds to what it has done. Compare and set: it is an error if anybody else has moved the
+/// cursor, or begun another epoch, since the run was read.
+fn move_cursor(
+    run: &Run,
+    cursor: i64,
+    views: i64,
+    sessions_found: i64,
+    views_total: i64,
+) -> Result<(), ErrorReport> {
+    use state::columns::*;
+    let mut table = Table::open(c"backfill_state", COUNT as i32)?;
+    let is_moved = table.write(&[Key::Boolean(true)], None, |table, found| {
+        if !found || (table.bigint(EPOCH), table.bigint(CURSOR)) != (run.epoch, run.cursor) {
+            return Ok(Some(false));
+        }
+        // SAFETY: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let written = table.update(&[
+            (CURSOR, New::Value(cursor.into())),
+            (VIEWS_DONE, New::Value((run.views_done + views).into())),
+            (VIEWS_TOTAL, New::Value(views_total.into())),
+            (SESSIONS_FOUND, New::Value((table.bigint(SESSIONS_FOUND) + sessions_found).into())),
+            (UPDATED_AT, New::Value(now.into())),
+            (LAST_ERROR, New::Null),
+        ])?;
+        Ok(written.then_some(true))
+    })?;
+    table.close();
+    // SAFETY: a transaction is open. What follows in it sees the cursor.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    if is_moved { Ok(()) } else { Err(error::state_changed()) }
 }
 
 /// Removes some rows of older epochs, then folds some idle slots; false when nothing is left to do.
@@ -447,11 +441,11 @@ fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
     let batch_size = valid_batch_size(batch_size)?;
     let page_views = state::page_views()?;
     by_hand(page_views, |connection| {
-        let run = Run::read(connection)?;
+        let run = Run::read()?;
         if !run.is_unfinished() {
             return Ok(false);
         }
-        let turn = advance(connection, page_views, run, batch_size)?;
+        let turn = advance(connection, page_views, run, batch_size, By::Writer)?;
         Ok(!matches!(turn, Turn::Finished { .. }))
     })
 }

@@ -17,6 +17,15 @@ pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
+/// A `text` value as a string. For words of our own, such as a status.
+///
+/// # Safety
+/// `datum` must be a `text`.
+pub unsafe fn word(datum: pg_sys::Datum) -> String {
+    // SAFETY: as the caller vouches.
+    String::from_utf8_lossy(unsafe { text_bytes(datum) }).into_owned()
+}
+
 /// A `text` value with these bytes, in the current memory context.
 pub fn text(bytes: &[u8]) -> pg_sys::Datum {
     // No text of this extension comes near 1 GB, where an i32 and a text both end.

@@ -13,6 +13,7 @@
 //! | `tally` | the arithmetic: rows into deltas per path, day and session |
 //! | `pending` | what the open transaction has counted, until it is flushed |
 //! | `totals` | the only code that counts: a tally into the aggregates |
+//! | `session_set` | ... of sessions |
 //! | `table` | the way to a row of the aggregates, past the executor |
 //! | `places` | what a process remembers of rows that it has written |
 //! | `reads` | statistics in the transaction that has changed them |
@@ -68,6 +69,7 @@ mod places;
 mod process;
 mod reads;
 mod requests;
+mod session_set;
 mod sessions;
 mod settings;
 mod slots;

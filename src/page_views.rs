@@ -29,6 +29,7 @@ static EMPTY: Statement = Statement::new(
 );
 
 crate::describe_to_server!(pg_finfo_count_page_views_wrapper);
+crate::describe_to_server!(pg_finfo_count_changed_page_views_wrapper);
 
 /// The trigger function. Not one of pgrx's, which would panic where it is called as anything else.
 ///
@@ -37,6 +38,27 @@ crate::describe_to_server!(pg_finfo_count_page_views_wrapper);
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn count_page_views_wrapper(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: as the caller vouches.
+    unsafe { answer_trigger(call) }
+}
+
+/// The same for UPDATE and DELETE, under a name that the library of version 0.1.0 does not have: sessions that have loaded it and
+/// live on after an update must not take views away, because they do not know of sessions with uncounted views.
+///
+/// # Safety
+/// To be called by the server only.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn count_changed_page_views_wrapper(
+    call: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    // SAFETY: as the caller vouches.
+    unsafe { answer_trigger(call) }
+}
+
+/// # Safety
+/// `call` must be a call of the server.
+unsafe fn answer_trigger(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the server passes a whole call; the context of a trigger's is its data, which outlives the call.
     let change = unsafe {
         let context = (*call).context;
@@ -179,11 +201,12 @@ impl TransitionTable {
 
 /// The page view that a row of `page_views` is.
 pub fn view_of(row: &Row) -> PageView<'_> {
+    let viewed_at = row.bigint(5); // the last column first, so that the row is taken apart at once
     PageView {
         id: row.bigint(1),
         path: row.text(2),
         page_type: row.text(3),
         session_id: row.text(4),
-        viewed_at: row.bigint(5),
+        viewed_at,
     }
 }

@@ -15,7 +15,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::tally::{self, Tally};
-use crate::{error, state, totals};
+use crate::{error, session_set, state, totals};
 
 /// The number of a subtransaction, or of the transaction itself.
 type Level = pg_sys::SubTransactionId;
@@ -177,8 +177,13 @@ unsafe extern "C-unwind" fn transaction_ends(
                 flush_at_end();
             }
         }
-        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
             PENDING.set(Pending::NONE);
+            session_set::note_commit();
+        }
+        XACT_EVENT_ABORT => {
+            PENDING.set(Pending::NONE);
+            session_set::note_rollback();
         }
         _ => {}
     }
@@ -197,6 +202,9 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         && PENDING.with_borrow(|pending| pending.levels.are_full(level, parent))
     {
         flush_at_end();
+    }
+    if event == SUBXACT_EVENT_ABORT_SUB {
+        session_set::note_rollback();
     }
     PENDING.with_borrow_mut(|pending| match event {
         SUBXACT_EVENT_COMMIT_SUB => pending.levels.commit(level, parent),

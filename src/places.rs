@@ -1,5 +1,6 @@
-//! What a process remembers of rows that it has written: guesses, which spare the way through an index. Pure; whoever
-//! follows a guess looks whether it is right.
+//! What a process remembers of rows that it has written, which spares the way through an index. Pure.
+//!
+//! A place and a novelty are guesses: whoever follows one looks whether it is right. A digest is as good as the key.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -70,26 +71,86 @@ impl Places {
 /// The bits of an entry that are the key's.
 const TAG: Entry = 0xffff << 48;
 
+/// Stands for a key: 128 bits, so that no two keys of any table that there will be have the same, whoever chooses them.
+pub type Digest = u128;
+
+/// A set of keys, of which it forgets those that were met longest ago when they become too many. It takes the same memory
+/// however many there are, as `Places` does.
+pub struct Digests {
+    /// SipHash under two keys that nobody knows.
+    hashers: [RandomState; 2],
+    /// 0 is an empty entry.
+    entries: Vec<Digest>,
+}
+
+impl Digests {
+    /// Remembers so many keys: a power of two, 8 at least.
+    pub fn new(keys: usize) -> Self {
+        debug_assert!(keys.is_power_of_two() && keys >= WAYS);
+        Digests { hashers: [RandomState::new(), RandomState::new()], entries: vec![0; keys] }
+    }
+
+    /// Forgets all of them, at once: under new keys of the hash none of the old digests is met again.
+    pub fn clear(&mut self) {
+        self.hashers = [RandomState::new(), RandomState::new()];
+    }
+
+    pub fn digest(&self, key: &[u8]) -> Digest {
+        let [high, low] = [0, 1].map(|n| u128::from(self.hashers[n].hash_one(key)));
+        high << 64 | low
+    }
+
+    /// Whether the key is among them.
+    pub fn meet(&mut self, digest: Digest) -> bool {
+        let set = self.set_of(digest);
+        let own = set.iter().position(|entry| *entry == digest);
+        if let Some(own) = own {
+            set[..=own].rotate_right(1);
+        }
+        own.is_some()
+    }
+
+    /// Adds a key that is not among them.
+    pub fn note(&mut self, digest: Digest) {
+        let set = self.set_of(digest);
+        set.rotate_right(1);
+        set[0] = digest;
+    }
+
+    /// The entries that a key may be in, in the order of their last use.
+    fn set_of(&mut self, digest: Digest) -> &mut [Digest] {
+        let set = digest as usize & (self.entries.len() - 1) & !(WAYS - 1);
+        &mut self.entries[set..set + WAYS]
+    }
+}
+
 /// Whether a key of which this process knows no row is likely to have none, by how it went with the last ones: then it is
 /// inserted at once, without a look whether it is there.
+///
+/// It is a bucket that leaks: a key that had a row fills it as much as some that had none empty it. A wrong guess is as much
+/// work as a few finds and leaves a dead row, so one in ten is too many.
 #[derive(Default)]
 pub struct Novelty {
-    /// Keys without a row that it takes until it is believed again.
     doubts: u32,
 }
 
-/// A wrong guess is as much work as some finds, and leaves a dead row.
-const DOUBTS: u32 = 64;
+/// What a key that had a row adds.
+const DOUBT: u32 = 9;
+/// Up to here it is believed.
+const SOME_DOUBTS: u32 = 4 * DOUBT;
+/// And it is never further than this from being believed again.
+const MOST_DOUBTS: u32 = 3 * SOME_DOUBTS;
 
 impl Novelty {
     /// Whether to expect that there is no row.
     pub fn is_likely(&self) -> bool {
-        self.doubts == 0
+        self.doubts <= SOME_DOUBTS
     }
 
     /// Notes whether there was a row, of a key of which this process knew none.
     pub fn learn(&mut self, was_there: bool) {
-        self.doubts = if was_there { DOUBTS } else { self.doubts.saturating_sub(1) };
+        self.doubts =
+            if was_there { MOST_DOUBTS.min(self.doubts + DOUBT) } else { self.doubts.saturating_sub(1) };
     }
 }
 
@@ -148,13 +209,45 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_guess_is_not_repeated_soon() {
+    fn keys_are_met_again() {
+        let mut digests = Digests::new(1024);
+        let met = |digests: &mut Digests| {
+            let all: Vec<_> = (0u32..100).map(|n| digests.digest(&n.to_le_bytes())).collect();
+            all.iter().filter(|digest| digests.meet(**digest)).count()
+        };
+        assert_eq!(met(&mut digests), 0);
+        (0u32..100).for_each(|n| digests.note(digests.digest(&n.to_le_bytes())));
+        // All of them, but for a set that more than eight have met in.
+        assert!(met(&mut digests) >= 95);
+        digests.clear();
+        assert_eq!(met(&mut digests), 0);
+    }
+
+    #[test]
+    fn the_key_met_longest_ago_is_forgotten() {
+        let mut digests = Digests::new(8);
+        (1..=8).for_each(|digest| digests.note(digest));
+        assert!(digests.meet(1));
+        digests.note(9);
+        assert!(digests.meet(1));
+        assert!(digests.meet(9));
+        assert!(!digests.meet(2));
+    }
+
+    #[test]
+    fn many_wrong_guesses_are_not_repeated_soon() {
         let mut novelty = Novelty::default();
-        assert!(novelty.is_likely());
-        novelty.learn(true);
-        (1..DOUBTS).for_each(|_| novelty.learn(false));
-        assert!(!novelty.is_likely());
-        novelty.learn(false);
-        assert!(novelty.is_likely());
+        let mut guess = |keys: u32, one_is_there_in: u32| {
+            let mut likely = 0;
+            for n in 0..keys {
+                likely += u32::from(novelty.is_likely());
+                novelty.learn(n % one_is_there_in == 0);
+            }
+            likely
+        };
+        assert_eq!(guess(1000, 20), 1000);
+        assert!(guess(1000, 2) < 20);
+        assert!(guess(1000, 20) > 500);
+        assert_eq!(guess(1000, 20), 1000);
     }
 }

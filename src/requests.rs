@@ -10,10 +10,10 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
-use crate::backfill::{STOP, TAKE_REQUESTS, is_unfinished, valid_batch_size};
+use crate::backfill::{STOP, is_unfinished, valid_batch_size};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{Connection, See, Statement};
-use crate::{datum, error, pending, process, spi, state, worker};
+use crate::{datum, error, pending, process, spi, state, table, worker};
 
 /// How often `wait_for_backfill()` looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,6 +27,18 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 static REQUEST: Statement = Statement::new(
     "INSERT INTO site_stats.backfill_requests (action, batch_size) VALUES ($1, $2)",
     &[pg_sys::TEXTOID, pg_sys::INT4OID],
+);
+
+static TAKE: Statement = Statement::new(
+    "WITH taken AS (
+          DELETE FROM site_stats.backfill_requests AS r
+          RETURNING r.id, r.action, r.batch_size, r.requested_at
+      )
+      SELECT t.action, t.batch_size, t.requested_at
+      FROM taken AS t
+      ORDER BY t.id DESC
+      LIMIT 1",
+    &[],
 );
 
 static LOOK: Statement = Statement::new(
@@ -69,6 +81,27 @@ pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
 fn look(connection: &Connection) -> Result<(String, String), ErrorReport> {
     let look = LOOK.run(connection, See::Latest, &[])?;
     Ok((look.word(0, 1), look.word(0, 2)))
+}
+
+/// A request that is taken up.
+pub struct Request {
+    pub action: String,
+    pub batch_size: Option<pg_sys::Datum>,
+    pub requested_at: Option<pg_sys::Datum>,
+}
+
+/// Takes all requests away; the newest counts, if there is any.
+pub fn take(connection: &Connection) -> Result<Option<Request>, ErrorReport> {
+    // As nearly always: looking costs a fraction of the statement.
+    if table::is_empty(c"backfill_requests")? {
+        return Ok(None);
+    }
+    let taken = TAKE.run(connection, See::Current, &[])?;
+    Ok((!taken.is_empty()).then(|| Request {
+        action: taken.word(0, 1),
+        batch_size: taken.get(0, 2),
+        requested_at: taken.get(0, 3),
+    }))
 }
 
 /// Whether a request waits to be taken up.
@@ -168,7 +201,7 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
         }
         if unattended {
             // Nobody is there to take up the request.
-            TAKE_REQUESTS.run(connection, See::Current, &[])?;
+            take(connection)?;
             STOP.run(connection, See::Current, &[])?;
         } else {
             REQUEST.run(connection, See::Current, &[Some(datum::text(b"stop")), None])?;

@@ -134,7 +134,7 @@ fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static s
     let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
     let (mut is_duplicate, mut in_last_minute) = (false, 0);
     let since = now - window.max(60) * SECOND;
-    table::scan_later(c"page_views", c"page_views_session_id_viewed_at_idx", session_id, since, |view| {
+    table::scan_later(session_id, since, |view| {
         let viewed_at = view.bigint(VIEWED_AT);
         is_duplicate |= viewed_at > now - window * SECOND && view.text(PATH) == path;
         in_last_minute += i64::from(viewed_at > now - 60 * SECOND);

@@ -16,11 +16,27 @@ use std::cell::Cell;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
-use crate::error;
 use crate::locks::{Class, Lock, Mode};
+use crate::table::Column;
+use crate::{error, session_set};
 
-/// Columns of `backfill_state` up to the last one read here.
-const COLUMNS: usize = 4;
+/// Columns of `backfill_state`. The first one is its primary key, and true.
+pub mod columns {
+    use crate::table::Column;
+    pub const EPOCH: Column = 2;
+    pub const CURSOR: Column = 3;
+    pub const TARGET: Column = 4;
+    pub const STATUS: Column = 5;
+    pub const BATCH_SIZE: Column = 6;
+    pub const VIEWS_DONE: Column = 7;
+    pub const VIEWS_TOTAL: Column = 8;
+    pub const SESSIONS_FOUND: Column = 9;
+    pub const SWEPT_TABLES: Column = 10;
+    pub const SWEPT_BLOCKS: Column = 11;
+    pub const UPDATED_AT: Column = 16;
+    pub const LAST_ERROR: Column = 19;
+    pub const COUNT: usize = 19;
+}
 
 /// Which views the aggregates count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +90,24 @@ pub fn latest() -> Result<State, ErrorReport> {
     read(unsafe { pg_sys::GetLatestSnapshot() })
 }
 
+/// Keeps batches away until this transaction ends, which has written `page_views`.
+pub fn hold(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+    // Where all is counted, nothing more can begin.
+    if !latest()?.is_complete() {
+        Lock::new(Class::Gate, page_views, 0).acquire(Mode::Shared);
+    }
+    Ok(())
+}
+
 /// The state that the calling statement sees.
 pub fn seen() -> Result<State, ErrorReport> {
     // SAFETY: a statement is being executed.
     read(unsafe { pg_sys::GetActiveSnapshot() })
+}
+
+/// The state that a snapshot sees.
+pub fn seen_by(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
+    read(snapshot)
 }
 
 /// What the decisions of one statement rest on.
@@ -136,14 +166,14 @@ impl Writer {
     }
 }
 
-/// Tells every process, when this transaction commits, that the epoch or the target is another one, or that the cursor has
-/// come to the target; and this process, when it rolls back, that it is not so.
-pub fn announce_change(page_views: pg_sys::Oid) {
-    // SAFETY: a transaction is open and the table exists.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(page_views) };
+/// Tells every process, when this transaction commits, that what it knows of a relation is so no more; and this process, when
+/// it rolls back. Of `page_views`: that the epoch or the target is another one, or that the cursor has come to the target.
+pub fn announce_change(relation: pg_sys::Oid) {
+    // SAFETY: a transaction is open and the relation exists.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
 }
 
-/// Clears the cache whenever `page_views` changes.
+/// Clears the cache whenever `page_views` changes, and passes on what else does.
 pub fn watch_for_changes() {
     // SAFETY: called once in a process; the callback lives as long as the library, which is never unloaded.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
@@ -154,6 +184,7 @@ extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     if CACHE.get().is_some_and(|cached| relation == pg_sys::InvalidOid || relation == cached.page_views) {
         CACHE.set(None);
     }
+    session_set::note_change(relation);
 }
 
 /// Whether the transaction sees one snapshot from its first statement to its end.
@@ -162,8 +193,31 @@ pub fn uses_one_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-/// Reads the row directly: this runs in every statement of a writer that is not served from the cache.
 fn read(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
+    read_row(snapshot, |row| State {
+        epoch: row.bigint(columns::EPOCH),
+        cursor: row.bigint(columns::CURSOR),
+        target: row.bigint(columns::TARGET),
+    })
+}
+
+/// The row of `backfill_state`.
+pub struct StateRow(Vec<Option<pg_sys::Datum>>);
+
+impl StateRow {
+    pub fn get(&self, column: Column) -> Option<pg_sys::Datum> {
+        self.0[column as usize - 1]
+    }
+
+    /// A `bigint` there, 0 for NULL.
+    pub fn bigint(&self, column: Column) -> i64 {
+        self.get(column).map_or(0, |datum| datum.value() as i64)
+    }
+}
+
+/// Shows the row as a snapshot sees it. It is read directly: this runs in every statement of a writer that is not served from
+/// the cache, and in every batch.
+pub fn read_row<R>(snapshot: pg_sys::Snapshot, show: impl FnOnce(&StateRow) -> R) -> Result<R, ErrorReport> {
     let table = table(c"backfill_state")?;
     // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
     // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
@@ -181,19 +235,19 @@ fn read(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
             std::ptr::null_mut(),
         );
         let tuple = pg_sys::systable_getnext(scan);
-        let columns = usize::try_from((*description).natts).unwrap_or(0);
-        let state = if tuple.is_null() || columns < COLUMNS {
+        let count = usize::try_from((*description).natts).unwrap_or(0);
+        let shown = if tuple.is_null() || count < columns::COUNT {
             Err(error::not_installed("backfill_state"))
         } else {
-            let mut values = vec![pg_sys::Datum::from(0); columns];
-            let mut nulls = vec![false; columns];
+            let mut values = vec![pg_sys::Datum::from(0); count];
+            let mut nulls = vec![false; count];
             pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let number = |column: usize| values[column].value() as i64;
-            Ok(State { epoch: number(1), cursor: number(2), target: number(3) })
+            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
+            Ok(show(&StateRow(row.collect())))
         };
         pg_sys::systable_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        state
+        shown
     }
 }

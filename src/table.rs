@@ -8,16 +8,18 @@
 //!
 //! Indexes are maintained by the executor's own function, so that one which the owner adds is maintained too.
 
+use std::collections::VecDeque;
 use std::ffi::CStr;
+use std::hash::{Hash, Hasher};
 use std::ptr::{NonNull, null_mut};
 
 use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::places::{Place, Places};
+use crate::places::Place;
 use crate::version::{self, NeedsIndexes};
-use crate::{datum, error, state};
+use crate::{datum, error, pending, state};
 
 /// A column, counted from 1.
 pub type Column = i16;
@@ -33,12 +35,39 @@ const ROOM: usize = 512;
 const SPECULATIVE: u16 = 0xfffe;
 
 /// The value of a column of the primary key.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub enum Key<'k> {
     Text(&'k [u8]),
     Integer(i32),
     /// Days since 2000-01-01.
     Day(i32),
+    Boolean(bool),
+}
+
+/// What becomes of a column.
+#[derive(Clone, Copy)]
+pub enum New {
+    Same,
+    Null,
+    Value(pg_sys::Datum),
+}
+
+impl New {
+    /// A value, if there is a reason to write it.
+    pub fn value_if(is_new: bool, value: impl FnOnce() -> pg_sys::Datum) -> Self {
+        if is_new { New::Value(value()) } else { New::Same }
+    }
+}
+
+/// Of the value alone: two keys of different columns are never compared.
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        match *self {
+            Key::Text(bytes) => hasher.write(bytes),
+            Key::Integer(number) | Key::Day(number) => hasher.write_i32(number),
+            Key::Boolean(is_true) => hasher.write_u8(u8::from(is_true)),
+        }
+    }
 }
 
 /// An open aggregate table, and the row found last.
@@ -60,6 +89,10 @@ pub struct Table {
     written: Option<Place>,
     /// Which of this transaction's speculative insertions those into this table are, and the transaction.
     token: Option<(u32, pg_sys::TransactionId)>,
+    /// New rows that are in the table and in no index yet.
+    unpublished: VecDeque<*mut pg_sys::TupleTableSlot>,
+    /// Slots for more of them.
+    spare: Vec<*mut pg_sys::TupleTableSlot>,
 }
 
 /// All indexes of a table, open to be written: only a new row and one that left its page need them.
@@ -107,6 +140,8 @@ impl Table {
                 blocks: 0,
                 written: None,
                 token: None,
+                unpublished: VecDeque::new(),
+                spare: Vec::new(),
             })
         }
     }
@@ -123,6 +158,9 @@ impl Table {
             if let Some((_, transaction)) = self.token {
                 pg_sys::SpeculativeInsertionLockRelease(transaction);
             }
+            for slot in self.spare.into_iter().chain(self.unpublished) {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::index_endscan(self.scan);
             pg_sys::index_close(self.index, pg_sys::NoLock as i32);
@@ -130,19 +168,47 @@ impl Table {
         }
     }
 
-    /// Whether the row with this key still is where this process wrote it last; then it is the current row, as `find` would
-    /// have found it. `None` if no place is remembered. The key's columns are the first ones of the table.
-    pub fn is_where_it_was(&mut self, places: &mut Places, key: &[Key]) -> Option<bool> {
+    pub fn oid(&self) -> pg_sys::Oid {
         // SAFETY: the relation is open.
-        places.belong_to(unsafe { ((*self.relation).rd_id, version::file_of(self.relation)) });
-        places.get(key).map(|place| self.is_at(place, key))
+        unsafe { (*self.relation).rd_id }
     }
 
-    /// Remembers where the row with this key is, which was written last.
-    pub fn note_place(&self, places: &mut Places, key: &[Key]) {
-        if let Some(place) = self.written {
-            places.note(key, place);
+    /// Whether the table has this column: an older version of the extension may have made it.
+    pub fn has_column(&self, column: Column) -> bool {
+        // SAFETY: the relation is open.
+        unsafe { (*(*self.relation).rd_att).natts >= i32::from(column) }
+    }
+
+    /// The table, and its file.
+    pub fn file(&self) -> (pg_sys::Oid, pg_sys::Oid) {
+        // SAFETY: the relation is open.
+        unsafe { ((*self.relation).rd_id, version::file_of(self.relation)) }
+    }
+
+    /// Finds a row and has `write` write it, again and again until nobody else has written it in between: then `write` returns
+    /// something. It is told whether there is a row, which is the current one then; `place` is a guess where.
+    pub fn write<R>(
+        &mut self,
+        key: &[Key],
+        place: Option<Place>,
+        mut write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
+    ) -> Result<R, ErrorReport> {
+        let mut place = place;
+        loop {
+            pgrx::check_for_interrupts!();
+            let found = place.take().is_some_and(|place| self.is_at(place, key)) || self.find(key);
+            if found && !self.is_seen() {
+                pending::note_unseen();
+            }
+            if let Some(result) = write(self, found)? {
+                return Ok(result);
+            }
         }
+    }
+
+    /// Where the row is that was written last.
+    pub fn written(&self) -> Option<Place> {
+        self.written
     }
 
     /// Whether the row with this key is at this place, in its latest version, and nobody is changing it: then it is the
@@ -158,16 +224,7 @@ impl Table {
             if place.0 >= self.blocks {
                 return false;
             }
-            // As an index scan does on its way, but only when it must: room for the next version on the same page.
-            pg_sys::ExecClearTuple(self.slot);
-            let buffer = pg_sys::ReadBuffer(self.relation, place.0);
-            if !has_room(buffer) {
-                pg_sys::heap_page_prune_opt(self.relation, buffer);
-            }
-            pg_sys::ReleaseBuffer(buffer);
-            let mut tid = pg_sys::ItemPointerData::default();
-            item_pointer_set_all(&mut tid, place.0, place.1);
-            if !pg_sys::table_tuple_fetch_row_version(self.relation, &mut tid, self.dirty, self.slot) {
+            if !self.fetch(place) {
                 return false;
             }
             let is_free = (*self.dirty).xmin == pg_sys::InvalidTransactionId
@@ -180,12 +237,52 @@ impl Table {
         }
     }
 
+    /// Makes the row at a place the current one, if the dirty snapshot shows it: the server's `heap_fetch`, which would look
+    /// for the page a second time after it was looked at for room.
+    ///
+    /// # Safety
+    /// The place must be in a block of the table.
+    unsafe fn fetch(&mut self, place: Place) -> bool {
+        // SAFETY: the slot is one of the heap's, whose own tuple is what it shows, with a pin of the buffer. The page is read
+        // under its lock; a visible row stays where it is as long as the pin.
+        unsafe {
+            pg_sys::ExecClearTuple(self.slot);
+            let buffer = pg_sys::ReadBuffer(self.relation, place.0);
+            // As an index scan does on its way, but only when it must: room for the next version on the same page.
+            if !has_room(buffer) {
+                pg_sys::heap_page_prune_opt(self.relation, buffer);
+            }
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            let is_there = place.1 <= pg_sys::PageGetMaxOffsetNumber(page) && {
+                let item = pg_sys::PageGetItemId(page, place.1);
+                let tuple = &raw mut (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
+                (*item).lp_flags() == pg_sys::LP_NORMAL && {
+                    (*tuple).t_data = pg_sys::PageGetItem(page, item).cast();
+                    (*tuple).t_len = (*item).lp_len();
+                    (*tuple).t_tableOid = (*self.relation).rd_id;
+                    item_pointer_set_all(&mut (*tuple).t_self, place.0, place.1);
+                    pg_sys::HeapTupleSatisfiesVisibility(tuple, self.dirty, buffer)
+                }
+            };
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            if is_there {
+                let tuple = &raw mut (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
+                pg_sys::ExecStorePinnedBufferHeapTuple(tuple, self.slot, buffer);
+            } else {
+                pg_sys::ReleaseBuffer(buffer);
+            }
+            is_there
+        }
+    }
+
     /// Whether the current row has this key.
     fn has_key(&self, key: &[Key]) -> bool {
         (1..).zip(key).all(|(column, value)| match *value {
             // SAFETY: the key's columns are of these types; the value is read while its row is the current one.
             Key::Text(bytes) => unsafe { datum::text_bytes(self.value(column)) == bytes },
             Key::Integer(number) | Key::Day(number) => self.integer(column) == number,
+            Key::Boolean(is_true) => self.boolean(column) == is_true,
         })
     }
 
@@ -230,7 +327,7 @@ impl Table {
 
     /// Whether the transaction's own reads see the row found as it is: always, but in REPEATABLE READ when others have
     /// written it since the transaction's snapshot.
-    pub fn is_seen(&self) -> bool {
+    fn is_seen(&self) -> bool {
         let Some(snapshot) = self.snapshot else { return true };
         // SAFETY: the slot is one of the heap's, which holds a pin of its buffer; the lock is for the time of the look.
         unsafe {
@@ -246,14 +343,36 @@ impl Table {
     /// since the transaction's snapshot. There is no current row afterwards.
     pub fn is_still_seen(&mut self, key: &[Key]) -> bool {
         let Some(snapshot) = self.snapshot else { return false };
+        let found = self.find_in(key, snapshot);
+        // SAFETY: the slot is that of the scan.
+        unsafe { pg_sys::ExecClearTuple(self.slot) };
+        found
+    }
+
+    /// Looks for the row with this primary key as a snapshot shows it. It is the current row, to be read, until the next call.
+    pub fn find_in(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) -> bool {
         self.scan_for(key, snapshot);
         // SAFETY: the scan and the slot belong together.
         unsafe {
-            let found =
-                pg_sys::index_getnext_slot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot);
-            pg_sys::ExecClearTuple(self.slot);
-            found
+            pg_sys::index_getnext_slot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot)
         }
+    }
+
+    /// Where the row found is.
+    pub fn place(&self) -> Place {
+        // SAFETY: a row was found.
+        place_of(unsafe { (*self.slot).tts_tid })
+    }
+
+    /// The bytes of a `text` of the row found.
+    pub fn text(&self, column: Column) -> &[u8] {
+        // SAFETY: a row was found; the caller names a column of this type.
+        unsafe { datum::text_bytes(self.value(column)) }
+    }
+
+    /// A `boolean` of the row found; NULL is false.
+    pub fn boolean(&self, column: Column) -> bool {
+        self.value(column).value() as u8 != 0
     }
 
     /// A `bigint` of the row found.
@@ -267,12 +386,19 @@ impl Table {
     }
 
     /// Changes columns of the row found. False, and nothing is changed, if somebody else has changed it first.
-    pub fn update(&mut self, changes: &[(Column, pg_sys::Datum)]) -> Result<bool, ErrorReport> {
+    pub fn update(&mut self, changes: &[(Column, New)]) -> Result<bool, ErrorReport> {
         let mut columns = [0; MOST_COLUMNS];
         let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
         let mut nulls = [false; MOST_COLUMNS];
-        for (n, (column, value)) in changes.iter().enumerate() {
-            (columns[n], values[n]) = (i32::from(*column), *value);
+        let mut count = 0;
+        for (column, value) in changes {
+            (values[count], nulls[count]) = match value {
+                New::Same => continue,
+                New::Null => (pg_sys::Datum::from(0), true),
+                New::Value(value) => (*value, false),
+            };
+            columns[count] = i32::from(*column);
+            count += 1;
         }
         // SAFETY: a row was found, and its slot holds the tuple with a pin. The columns are those of the table, and the
         // values of their types.
@@ -280,7 +406,7 @@ impl Table {
             let tuple = pg_sys::heap_modify_tuple_by_cols(
                 self.tuple(),
                 (*self.relation).rd_att,
-                changes.len() as i32,
+                count as i32,
                 columns.as_mut_ptr(),
                 values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
@@ -298,12 +424,21 @@ impl Table {
 
     /// Removes the row found. False, and it is still there, if somebody else has changed it first.
     pub fn delete(&mut self) -> Result<bool, ErrorReport> {
-        let mut failure = pg_sys::TM_FailureData::default();
         // SAFETY: a row was found.
+        unsafe { self.remove((*self.slot).tts_tid) }
+    }
+
+    /// Removes the row at a place, unless somebody else has changed it.
+    ///
+    /// # Safety
+    /// A row of this table must be there.
+    unsafe fn remove(&mut self, mut place: pg_sys::ItemPointerData) -> Result<bool, ErrorReport> {
+        let mut failure = pg_sys::TM_FailureData::default();
+        // SAFETY: as the caller vouches.
         let result = unsafe {
             pg_sys::heap_delete(
                 self.relation,
-                &mut (*self.slot).tts_tid,
+                &mut place,
                 self.command,
                 null_mut(),
                 true,
@@ -343,7 +478,7 @@ impl Table {
             (*header).t_ctid.ip_posid = SPECULATIVE;
             let options = pg_sys::HEAP_INSERT_SPECULATIVE as i32;
             pg_sys::heap_insert(self.relation, tuple, self.command, options, null_mut());
-            let is_first = self.add_to_indexes(tuple, Entry::Speculative);
+            let is_first = self.add_to_indexes(tuple, Entry::UnlessThere);
             if is_first {
                 pg_sys::heap_finish_speculative(self.relation, &mut (*tuple).t_self);
                 self.written = Some(place_of((*tuple).t_self));
@@ -355,6 +490,65 @@ impl Table {
         }
     }
 
+    /// Puts new rows into the table, pages of them at a time, but into no index: nobody finds them by their keys before each is
+    /// published. The values are those of the first columns; others are NULL.
+    pub fn insert_unpublished<'r>(&mut self, rows: impl Iterator<Item = &'r [pg_sys::Datum]>) {
+        // SAFETY: each slot has the table's columns, and is given a value for each; the values live until the flush ends.
+        unsafe {
+            let description = (*self.relation).rd_att;
+            let columns = usize::try_from((*description).natts).unwrap_or(0);
+            for row in rows {
+                let slot = self.spare.pop().unwrap_or_else(|| {
+                    pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsVirtual)
+                });
+                pg_sys::ExecClearTuple(slot);
+                let values = std::slice::from_raw_parts_mut((*slot).tts_values, columns);
+                let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, columns);
+                values[..row.len()].copy_from_slice(row);
+                nulls[..row.len()].fill(false);
+                nulls[row.len()..].fill(true);
+                pg_sys::ExecStoreVirtualTuple(slot);
+                self.unpublished.push_back(slot);
+            }
+            let slots = self.unpublished.make_contiguous();
+            if !slots.is_empty() {
+                pg_sys::heap_multi_insert(
+                    self.relation,
+                    slots.as_mut_ptr(),
+                    slots.len() as i32,
+                    self.command,
+                    0,
+                    null_mut(),
+                );
+            }
+        }
+    }
+
+    /// Adds the next of these rows to the indexes. If its key is there already, or somebody else is inserting it at the same
+    /// time: false, and the row is taken back.
+    ///
+    /// Another insertion of the key that comes later meets this row and waits until the transaction has ended; one that came
+    /// earlier is never waited for while this row can be met. So two insertions do not wait for each other.
+    pub fn publish(&mut self) -> Result<bool, ErrorReport> {
+        let Some(slot) = self.unpublished.pop_front() else { return Ok(false) };
+        self.spare.push(slot);
+        // SAFETY: the slot holds a row that is in this table at the place that it names.
+        unsafe {
+            let indexes = *self.indexes.get_or_insert_with(|| Indexes::open(self.relation));
+            let mut conflict = false;
+            indexes.insert(slot, Entry::UnlessThere, &mut conflict);
+            if !conflict {
+                self.written = Some(place_of((*slot).tts_tid));
+                return Ok(true);
+            }
+            // A command cannot remove what it has inserted; the next one can.
+            pg_sys::CommandCounterIncrement();
+            self.command = pg_sys::GetCurrentCommandId(true);
+            self.remove((*slot).tts_tid)?;
+            Ok(false)
+        }
+    }
+
     fn scan_for(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) {
         let mut conditions = [pg_sys::ScanKeyData::default(); MOST_KEYS];
         for (n, (condition, value)) in conditions.iter_mut().zip(key).enumerate() {
@@ -362,6 +556,7 @@ impl Table {
                 Key::Text(bytes) => (pg_sys::F_TEXTEQ, datum::text(bytes)),
                 Key::Integer(number) => (pg_sys::F_INT4EQ, pg_sys::Datum::from(number)),
                 Key::Day(day) => (pg_sys::F_DATE_EQ, pg_sys::Datum::from(day)),
+                Key::Boolean(is_true) => (pg_sys::F_BOOLEQ, pg_sys::Datum::from(is_true)),
             };
             // SAFETY: writes the condition. Its collation is C, which is that of our keys.
             unsafe {
@@ -388,8 +583,13 @@ impl Table {
     }
 
     fn value(&self, column: Column) -> pg_sys::Datum {
-        // SAFETY: a row was found; the caller names one of its columns.
-        unsafe { value_in(self.slot, column) }
+        // SAFETY: a row was found; the caller names one of its columns. All are taken out of the row at once.
+        unsafe {
+            if (*self.slot).tts_nvalid == 0 {
+                pg_sys::slot_getsomeattrs_int(self.slot, (*(*self.relation).rd_att).natts);
+            }
+            value_in(self.slot, column)
+        }
     }
 
     fn form(&self, values: &[pg_sys::Datum]) -> pg_sys::HeapTuple {
@@ -423,7 +623,7 @@ impl Table {
         unsafe {
             let indexes = *self.indexes.get_or_insert_with(|| Indexes::open(self.relation));
             pg_sys::ExecStoreHeapTuple(tuple, indexes.slot, false);
-            indexes.insert(entry, &mut conflict);
+            indexes.insert(indexes.slot, entry, &mut conflict);
             pg_sys::ExecClearTuple(indexes.slot);
         }
         !conflict
@@ -489,25 +689,69 @@ impl Row {
 /// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
 type Condition = (Column, u32, u32, pg_sys::Datum);
 
-/// Shows the rows of a table, by an index on a text and a time, that are of the text and later than the time. For a question that
-/// is asked for each page view: a query costs more than its answer, and its plan depends on what the planner believes of
-/// the newest rows.
-pub fn scan_later(
-    table: &CStr,
-    index: &CStr,
-    text: &[u8],
+/// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
+/// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
+pub fn scan_later(session_id: &[u8], time: i64, row: impl FnMut(&Row)) -> Result<(), ErrorReport> {
+    // SAFETY: a transaction is open.
+    scan_views(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, row)
+}
+
+/// Shows the page views of a session, as a snapshot shows them.
+pub fn scan_session(
+    session_id: &[u8],
+    snapshot: pg_sys::Snapshot,
+    row: impl FnMut(&Row),
+) -> Result<(), ErrorReport> {
+    scan_views(session_id, i64::MIN, snapshot, row)
+}
+
+fn scan_views(
+    session_id: &[u8],
     time: i64,
+    snapshot: pg_sys::Snapshot,
     mut row: impl FnMut(&Row),
 ) -> Result<(), ErrorReport> {
-    let (table, index) = (state::table(table)?, state::table(index)?);
+    let (table, index) = (state::page_views()?, state::table(c"page_views_session_id_viewed_at_idx")?);
     let conditions = [
-        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(text)),
+        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
         (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
     ];
-    scan(table, index, &conditions, |found| {
+    scan(table, index, &conditions, snapshot, |found| {
         row(found);
         Ok(true)
     })
+}
+
+/// Whether a table has no row that is committed now, or this transaction's own.
+pub fn is_empty(table: &CStr) -> Result<bool, ErrorReport> {
+    let table = state::table(table)?;
+    // SAFETY: the table is locked and open until `table_close`, and the snapshot is registered for as long as the scan. An error
+    // in between aborts the transaction, which closes all.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, null_mut());
+        let is_empty = pg_sys::systable_getnext(scan).is_null();
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        Ok(is_empty)
+    }
+}
+
+/// Runs `work` with a snapshot of what is committed now, in which this transaction has done nothing yet.
+pub fn without_own_changes<R>(
+    work: impl FnOnce(pg_sys::Snapshot) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    // SAFETY: a transaction is open. Registering makes a copy, which is ours to change; an error in between ends the
+    // transaction, which lets go of it.
+    unsafe {
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        (*snapshot).curcid = pg_sys::FirstCommandId;
+        let result = work(snapshot);
+        pg_sys::UnregisterSnapshot(snapshot);
+        result
+    }
 }
 
 /// Shows the rows of a table whose first column, a `bigint` and the first one of its primary key, is above one number and not
@@ -537,15 +781,17 @@ pub fn scan_ids(
         (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
         (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
     ];
-    scan(table, index, &conditions, row)
+    // SAFETY: a transaction is open.
+    scan(table, index, &conditions, unsafe { pg_sys::GetLatestSnapshot() }, row)
 }
 
-/// Shows the rows that are committed now, or this transaction's own, and fulfil the conditions, in the order of the index,
-/// until `row` returns false.
+/// Shows the rows that a snapshot shows and that fulfil the conditions, in the order of the index, until `row` returns
+/// false.
 fn scan(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
     conditions: &[Condition; 2],
+    snapshot: pg_sys::Snapshot,
     mut row: impl FnMut(&Row) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
     let mut keys = [pg_sys::ScanKeyData::default(); 2];
@@ -557,7 +803,7 @@ fn scan(
         for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
             pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
         }
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
         let scan = version::begin_scan(relation, index, snapshot, 2);
         pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
         let slot = pg_sys::table_slot_create(relation, null_mut());
@@ -597,20 +843,20 @@ impl Indexes {
         }
     }
 
-    /// Adds the tuple in the slot; `conflict` is set if it is speculative and another one has its key.
+    /// Adds the tuple in a slot; `conflict` is set if another one has its key.
     ///
     /// # Safety
     /// The slot must hold a tuple that is in the table, at the place that it names.
-    unsafe fn insert(&self, entry: Entry, conflict: &mut bool) {
-        let conflict = if entry == Entry::Speculative { &raw mut *conflict } else { null_mut() };
+    unsafe fn insert(&self, slot: *mut pg_sys::TupleTableSlot, entry: Entry, conflict: &mut bool) {
+        let conflict = if entry == Entry::UnlessThere { &raw mut *conflict } else { null_mut() };
         // SAFETY: as the caller vouches; all three belong together.
         unsafe {
             version::insert_index_tuples(
                 self.relation.as_ptr(),
-                self.slot,
+                slot,
                 self.executor.as_ptr(),
                 match entry {
-                    Entry::New | Entry::Speculative => None,
+                    Entry::New | Entry::UnlessThere => None,
                     Entry::Moved(needs) => Some(needs),
                 },
                 conflict,
@@ -624,7 +870,7 @@ impl Indexes {
 enum Entry {
     New,
     /// A new row, unless another one has its key.
-    Speculative,
+    UnlessThere,
     /// A new version of a row, which is not found by the entries of the old one.
     Moved(NeedsIndexes),
 }

@@ -1,10 +1,10 @@
 //! The arithmetic of deltas: rows go in, changes of counters come out. Pure; it knows neither locks nor tables.
 //!
-//! Keys are bytes in the database's encoding and come out in byte order, which is the order of the tables' keys: all
-//! writers touch counters in one order.
+//! Keys are bytes in the database's encoding. They are found by their hash, and put in byte order when they come out, which
+//! is the order of the tables' keys: all writers touch counters in one order.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A key: a path or a session id, in the database's encoding.
 pub type Key = Box<[u8]>;
@@ -87,18 +87,23 @@ impl PathDelta {
     /// then, of that day or of a newer one, and what is left for the counters of older days.
     pub fn on_top_of(&self, kept: (i32, i64)) -> ((i32, i64), Vec<(i32, i64)>) {
         let newest = self.days.last().map_or(kept.0, |(day, _)| kept.0.max(*day));
-        let all = self.days.iter().copied().chain([kept]);
-        let (same, mut older): (Vec<_>, Vec<_>) = all.partition(|(day, _)| *day == newest);
-        older.retain(|(_, views)| *views != 0);
-        ((newest, same.iter().map(|(_, views)| views).sum()), older)
+        let (mut views, mut older) = (0, Vec::new());
+        for (day, more) in self.days.iter().copied().chain([kept]) {
+            if day == newest {
+                views += more;
+            } else if more != 0 {
+                older.push((day, more));
+            }
+        }
+        ((newest, views), older)
     }
 }
 
 /// Deltas of all counters.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    pub paths: BTreeMap<Key, PathDelta>,
-    pub sessions: BTreeMap<Key, i64>,
+    pub paths: HashMap<Key, PathDelta>,
+    pub sessions: HashMap<Key, i64>,
     /// How many days the paths have between them.
     days: usize,
 }
@@ -197,6 +202,13 @@ impl Tally {
     }
 }
 
+/// The deltas in the order of their keys.
+pub fn in_order<D>(deltas: &HashMap<Key, D>) -> Vec<(&Key, &D)> {
+    let mut deltas: Vec<_> = deltas.iter().collect();
+    deltas.sort_unstable_by_key(|(key, _)| *key);
+    deltas
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +304,8 @@ mod tests {
         assert_eq!(&*tally.paths[b"/b".as_slice()].page_type, b"blog");
         assert_eq!(tally.paths[b"/c".as_slice()].views, -1);
         assert_eq!(tally.days, 4);
-        assert_eq!(tally.sessions.values().copied().collect::<Vec<_>>(), [3, 1, -1]);
+        let sessions = in_order(&tally.sessions).into_iter().map(|(_, views)| *views);
+        assert_eq!(sessions.collect::<Vec<_>>(), [3, 1, -1]);
     }
 
     #[test]
@@ -311,7 +324,7 @@ mod tests {
         for path in ["/b", "/Z", "/é", "/a"] {
             tally.add(&view(1, path, path, 0));
         }
-        let sessions: Vec<&[u8]> = tally.sessions.keys().map(|key| &**key).collect();
+        let sessions: Vec<&[u8]> = in_order(&tally.sessions).iter().map(|(key, _)| &***key).collect();
         assert_eq!(sessions, ["/Z".as_bytes(), b"/a", b"/b", "/é".as_bytes()]);
     }
 

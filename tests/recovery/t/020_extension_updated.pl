@@ -68,11 +68,16 @@ SKIP:
 	ok_at_fault($node, $label, $position);
 	my ($old) = workers($node);
 
-	# The update needs no lock that a batch has. The batch is cancelled after it, or it would wait for ever.
-	$node->safe_psql('postgres', 'ALTER EXTENSION site_stats UPDATE');
-	ok_state($node, 'status, cursor', 'running|200', "$label: the batch is still open");
+	# The update waits for the batch, which would wait for ever: it is cancelled, so another one may come before the update.
+	my $update = $node->background_psql('postgres');
+	$update->query_until(qr/begun/, "\\echo begun\nALTER EXTENSION site_stats UPDATE;\n");
+	ok_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'ALTER EXTENSION%' AND $old = ANY (pg_blocking_pids(pid))",
+		"$label: the update waits for the batch");
+	ok_state($node, 'status, cursor', 'running|200', "$label: which is still open");
 	clear_fault($node);
 	$node->safe_psql('postgres', "SELECT pg_cancel_backend($old)");
+	$update->quit;
+	is($node->safe_psql('postgres', q(SELECT extversion FROM pg_extension WHERE extname = 'site_stats')), $current, "$label: it is $current now");
 	ok_until($node, "status = 'complete'", "$label: goes on to the end");
 	check_sound($node, $label);
 	is(count_lines($node, 'backfill goes on in another process, since the extension was updated', $position), 1, "$label: the worker hands over, once");

@@ -1,0 +1,126 @@
+# A batch marks the sessions that it finds, and the batches of the same process after it pass over them. What others do to
+# such a session meanwhile, and what becomes of marks whose batch is undone, must not be passed over.
+
+use strict;
+use warnings;
+
+use SiteStats;
+use Test::More;
+
+my $node = new_site('marked_sessions', 0);
+require_fault_points($node);
+
+# Two batches of ten: a, b and c are in both; z comes last in the second one.
+my $history = q(
+	SET session_replication_role = replica;
+	INSERT INTO site_stats.page_views (id, path, page_type, session_id, viewed_at) OVERRIDING SYSTEM VALUE
+	SELECT i, '/p' || i % 3, 'page', ('{a,b,b,c,d,e,f,g,h,i, a,b,c,j,k,l,m,n,o,z}'::text[])[i], '2025-01-01 00:00:00+00'::timestamptz + i * interval '1 hour'
+	FROM generate_series(1, 20) AS i;
+	SELECT setval(pg_get_serial_sequence('site_stats.page_views', 'id'), 20););
+
+# Views of some sessions in the session set, with a + where there may be more.
+sub sessions
+{
+	my ($ids) = @_;
+	return $node->safe_psql('postgres', qq(
+		SELECT string_agg(session_id || views || CASE WHEN at_least THEN '+' ELSE '' END, ' ' ORDER BY session_id)
+		FROM site_stats.sessions WHERE session_id = ANY ('{$ids}')));
+}
+
+# The worker has done its first batch, and gives way to a writer in the second one again and again, which it has nearly
+# done each time.
+{
+	my $label = 'between two batches';
+	$node->safe_psql('postgres', $history);
+	$node->safe_psql('postgres', 'SELECT site_stats.begin_backfill()');
+	$node->safe_psql('postgres', q(INSERT INTO site_stats.page_views (path, session_id) VALUES ('/live', 'f')));
+	my $writer = $node->background_psql('postgres');
+	$writer->query_safe(q(BEGIN; INSERT INTO site_stats.page_views (path, session_id) VALUES ('/live', 'z');));
+	$writer->query_safe('SELECT total_page_views FROM site_stats.get_stats()');
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill(10)');
+	ok_until($node, "cursor = 10 AND last_error LIKE '%for a writer: %'", "$label: the worker waits for a writer of z");
+	is(sessions('a,b,c,e,f'), 'a1+ b2+ c1+ e1+ f2', "$label: marked, but for a session that was there before");
+	ok_exact($node, $label);
+
+	$node->safe_psql('postgres', 'DELETE FROM site_stats.page_views WHERE id IN (1, 2)');
+	is(sessions('a,b,c'), 'b1 c1+', "$label: a session whose views are taken away is counted");
+	ok_exact($node, "$label, after a deletion");
+
+	$writer->query_safe('COMMIT');
+	$writer->quit;
+	ok_until($node, "status = 'complete'", "$label: goes on when the writer ends");
+	is(sessions('a,b,c'), 'a1+ b2 c1+', "$label: who has left comes back, who is counted goes on to be, who is marked is left alone");
+	is(sessions('j,k,o,z'), 'j1+ k1+ o1+ z2', "$label: sessions of the batches that were undone are there");
+	ok_exact($node, "$label, at the end");
+}
+
+# Afterwards, too, and in one transaction with what it has counted before.
+{
+	my $label = 'when all is counted';
+	$node->safe_psql('postgres', 'DELETE FROM site_stats.page_views WHERE id = 4');
+	is(sessions('c'), 'c1', "$label: one view is left");
+	$node->safe_psql('postgres', 'DELETE FROM site_stats.page_views WHERE id = 13');
+	is(sessions('c'), '', "$label: none is left");
+	ok_exact($node, $label);
+
+	my $counts = $node->safe_psql('postgres', q(
+		BEGIN;
+		INSERT INTO site_stats.page_views (path, session_id) VALUES ('/live', 'd'), ('/live', 'd');
+		SELECT 'visitors ' || unique_visitors FROM site_stats.get_stats();
+		DELETE FROM site_stats.page_views WHERE id = 5;
+		SELECT 'visitors ' || unique_visitors FROM site_stats.get_stats();
+		SAVEPOINT s;
+		DELETE FROM site_stats.page_views WHERE session_id = 'd';
+		SELECT 'visitors ' || unique_visitors FROM site_stats.get_stats();
+		ROLLBACK TO s;
+		DELETE FROM site_stats.page_views WHERE session_id = 'd' AND id = (SELECT max(id) FROM site_stats.page_views);
+		COMMIT;));
+	my ($before, $with, $without) = $counts =~ /visitors (\d+)/g;
+	is($with,      $before,     "$label: a session that has views of this transaction stays");
+	is($without,   $before - 1, "$label: without them it leaves");
+	is(sessions('d'), 'd1',     "$label: one view of it is left in the end");
+	ok_exact($node, "$label, several flushes");
+}
+
+# The oracle sees more and fewer views than there can be.
+{
+	my $label = 'the oracle';
+	for my $views (0, 2)
+	{
+		my $found = $node->safe_psql('postgres', qq(
+			BEGIN;
+			UPDATE site_stats.sessions SET views = $views WHERE session_id = 'e' AND at_least;
+			SELECT 'found', c.* FROM site_stats.check_totals() AS c;
+			ROLLBACK;));
+		is($found, "found|sessions|e|$views|1", "$label: $views in place of at least 1");
+	}
+}
+
+# Who takes a view away from a marked session waits for a batch that is passing over it: it could not count a view that is
+# about to be counted.
+{
+	my ($label, $position) = ('within a batch', log_position($node));
+	$node->safe_psql('postgres', 'TRUNCATE site_stats.page_views');
+	$node->safe_psql('postgres', $history);
+	set_fault($node, 'counted:wait:2');
+	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill(10)');
+	ok_at_fault($node, $label, $position);
+	ok_state($node, 'cursor', '10', "$label: the second one");
+	my $writer = $node->background_psql('postgres');
+	$writer->query_until(qr/begun/, "\\echo begun\nDELETE FROM site_stats.page_views WHERE id = 4;\n");
+	ok_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE query LIKE 'DELETE%' AND wait_event = 'advisory' AND pg_blocking_pids(pid) = ARRAY(SELECT worker_pid FROM site_stats.backfill_progress)),
+		"$label: the deletion waits for it");
+	is(sessions('c'), 'c1+', "$label: and has written nothing");
+	clear_fault($node);
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend((SELECT worker_pid FROM site_stats.backfill_progress))');
+	$writer->quit;
+	ok_until($node, "status = 'complete'", "$label: goes on to the end");
+	is(sessions('c'), 'c1+', "$label: the session has left and come back");
+	ok_exact($node, $label);
+}
+
+ok_no_worker($node, 'at the end');
+ok_no_accidents($node);
+$node->stop;
+done_testing();
