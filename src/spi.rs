@@ -161,6 +161,7 @@ impl Rows<'_> {
 
     /// The `text` there as a string, empty for NULL. For words of our own, such as a status.
     pub fn word(&self, row: usize, column: i32) -> String {
-        self.text(row, column).map_or_else(String::new, |text| String::from_utf8_lossy(text).into_owned())
+        // SAFETY: the caller names a text column.
+        self.get(row, column).map_or_else(String::new, |datum| unsafe { crate::datum::word(datum) })
     }
 }

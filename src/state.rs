@@ -17,7 +17,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::locks::{Class, Lock, Mode};
-use crate::table::Column;
+use crate::table::{self, Column};
 use crate::{error, session_set};
 
 /// Columns of `backfill_state`. The first one is its primary key, and true.
@@ -87,7 +87,7 @@ pub fn page_views() -> Result<pg_sys::Oid, ErrorReport> {
 /// The state as committed now, with this transaction's own changes, at any isolation level.
 pub fn latest() -> Result<State, ErrorReport> {
     // SAFETY: a transaction is open.
-    read(unsafe { pg_sys::GetLatestSnapshot() })
+    seen_by(unsafe { pg_sys::GetLatestSnapshot() })
 }
 
 /// Keeps batches away until this transaction ends, which has written `page_views`.
@@ -102,12 +102,16 @@ pub fn hold(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
 /// The state that the calling statement sees.
 pub fn seen() -> Result<State, ErrorReport> {
     // SAFETY: a statement is being executed.
-    read(unsafe { pg_sys::GetActiveSnapshot() })
+    seen_by(unsafe { pg_sys::GetActiveSnapshot() })
 }
 
 /// The state that a snapshot sees.
 pub fn seen_by(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
-    read(snapshot)
+    read_row(snapshot, |row| State {
+        epoch: row.bigint(columns::EPOCH),
+        cursor: row.bigint(columns::CURSOR),
+        target: row.bigint(columns::TARGET),
+    })
 }
 
 /// What the decisions of one statement rest on.
@@ -132,7 +136,7 @@ impl Writer {
         };
         let seen = if uses_one_snapshot() {
             // SAFETY: a transaction is open; at this isolation level it is the transaction's only snapshot.
-            let seen = read(unsafe { pg_sys::GetTransactionSnapshot() })?;
+            let seen = seen_by(unsafe { pg_sys::GetTransactionSnapshot() })?;
             if (seen.epoch, seen.target) != (state.epoch, state.target) {
                 return Err(error::stale_snapshot());
             }
@@ -193,18 +197,10 @@ pub fn uses_one_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-fn read(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
-    read_row(snapshot, |row| State {
-        epoch: row.bigint(columns::EPOCH),
-        cursor: row.bigint(columns::CURSOR),
-        target: row.bigint(columns::TARGET),
-    })
-}
-
 /// The row of `backfill_state`.
-pub struct StateRow(Vec<Option<pg_sys::Datum>>);
+pub struct StateRow<'r>(&'r [Option<pg_sys::Datum>]);
 
-impl StateRow {
+impl StateRow<'_> {
     pub fn get(&self, column: Column) -> Option<pg_sys::Datum> {
         self.0[column as usize - 1]
     }
@@ -218,36 +214,8 @@ impl StateRow {
 /// Shows the row as a snapshot sees it. It is read directly: this runs in every statement of a writer that is not served from
 /// the cache, and in every batch.
 pub fn read_row<R>(snapshot: pg_sys::Snapshot, show: impl FnOnce(&StateRow) -> R) -> Result<R, ErrorReport> {
-    let table = table(c"backfill_state")?;
-    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
-    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
-    // closes all three.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let description = (*relation).rd_att;
-        let snapshot = pg_sys::RegisterSnapshot(snapshot);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            pg_sys::InvalidOid,
-            false,
-            snapshot,
-            0,
-            std::ptr::null_mut(),
-        );
-        let tuple = pg_sys::systable_getnext(scan);
-        let count = usize::try_from((*description).natts).unwrap_or(0);
-        let shown = if tuple.is_null() || count < columns::COUNT {
-            Err(error::not_installed("backfill_state"))
-        } else {
-            let mut values = vec![pg_sys::Datum::from(0); count];
-            let mut nulls = vec![false; count];
-            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
-            Ok(show(&StateRow(row.collect())))
-        };
-        pg_sys::systable_endscan(scan);
-        pg_sys::UnregisterSnapshot(snapshot);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        shown
-    }
+    table::show_first(table(c"backfill_state")?, snapshot, |row| match row {
+        Some(row) if row.len() >= columns::COUNT => Ok(show(&StateRow(row))),
+        _ => Err(error::not_installed("backfill_state")),
+    })
 }

@@ -182,7 +182,7 @@ impl Table {
     /// The table, and its file.
     pub fn file(&self) -> (pg_sys::Oid, pg_sys::Oid) {
         // SAFETY: the relation is open.
-        unsafe { ((*self.relation).rd_id, version::file_of(self.relation)) }
+        (self.oid(), unsafe { version::file_of(self.relation) })
     }
 
     /// Finds a row and has `write` write it, again and again until nobody else has written it in between: then `write` returns
@@ -724,18 +724,39 @@ fn scan_views(
 
 /// Whether a table has no row that is committed now, or this transaction's own.
 pub fn is_empty(table: &CStr) -> Result<bool, ErrorReport> {
-    let table = state::table(table)?;
-    // SAFETY: the table is locked and open until `table_close`, and the snapshot is registered for as long as the scan. An error
-    // in between aborts the transaction, which closes all.
+    // SAFETY: a transaction is open.
+    show_first(state::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
+}
+
+/// Shows a row of a small table as a snapshot sees it, the first one met; nothing if there is none. What is shown lives as long
+/// as `show` runs.
+pub fn show_first<R>(
+    table: pg_sys::Oid,
+    snapshot: pg_sys::Snapshot,
+    show: impl FnOnce(Option<&[Option<pg_sys::Datum>]>) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
+    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
+    // closes all three.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
         let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, null_mut());
-        let is_empty = pg_sys::systable_getnext(scan).is_null();
+        let tuple = pg_sys::systable_getnext(scan);
+        let row = (!tuple.is_null()).then(|| {
+            let description = (*relation).rd_att;
+            let columns = usize::try_from((*description).natts).unwrap_or(0);
+            let mut values = vec![pg_sys::Datum::from(0); columns];
+            let mut nulls = vec![false; columns];
+            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
+            row.collect::<Vec<_>>()
+        });
+        let shown = show(row.as_deref());
         pg_sys::systable_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        Ok(is_empty)
+        shown
     }
 }
 
