@@ -392,9 +392,14 @@ fn move_cursor(
 fn clear(connection: &Connection, page_views: pg_sys::Oid, run: &Run) -> Result<bool, ErrorReport> {
     let swept = if !run.swept.is_all() {
         upkeep::sweep(connection, run.epoch, run.swept)?
-    } else if run.swept.blocks < FOLD_TURNS && upkeep::fold(connection, page_views, run.epoch, FOLD_ROWS)? > 0
-    {
-        Swept { blocks: run.swept.blocks + 1, ..run.swept }
+    } else if run.swept.blocks < FOLD_TURNS {
+        let folded = upkeep::fold(connection, page_views, run.epoch, FOLD_ROWS)?;
+        if folded.rows == 0 {
+            return Ok(false);
+        }
+        // What writers leave behind meanwhile is for the next time, or this would last as long as they write.
+        let turns = if folded.is_more { run.swept.blocks + 1 } else { FOLD_TURNS };
+        Swept { blocks: turns, ..run.swept }
     } else {
         return Ok(false);
     };

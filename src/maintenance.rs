@@ -70,7 +70,7 @@ fn maintain() -> Result<(), Failure> {
         Ok((page_views, unattended))
     })?;
     let is_attended = !unattended || worker::launch();
-    repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)? > 0))?;
+    repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
     repeat(page_views, |connection| {
         Ok(sessions::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
     })?;

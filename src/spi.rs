@@ -143,6 +143,11 @@ impl Rows<'_> {
         (!is_null).then_some(datum)
     }
 
+    /// The `integer` there, 0 for NULL.
+    pub fn integer(&self, row: usize, column: i32) -> i32 {
+        self.get(row, column).map_or(0, |datum| datum.value() as i32)
+    }
+
     /// The `bigint` there, 0 for NULL.
     pub fn bigint(&self, row: usize, column: i32) -> i64 {
         self.get(row, column).map_or(0, |datum| datum.value() as i64)

@@ -1,17 +1,19 @@
 //! What keeps the aggregates small without changing what they say: rows of older epochs and of no views are removed, and
 //! the counters of idle slots are moved into slot 0.
 //!
-//! Both pass over rows that somebody else is writing, and so never wait for a writer.
+//! Neither waits for a writer. Folding keeps writers from waiting for it, too: it borrows the slots whose rows it takes, so
+//! that they count in others. A writer may wait for a sweep that removes the very row which it wants to write anew, so a sweep
+//! is short where there is much to remove.
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_extern, pg_sys};
+use pgrx::{IntoDatum, pg_extern, pg_sys};
 
 use crate::spi::{Connection, See, Statement};
 use crate::tally::{PathDelta, Tally};
 use crate::totals::Days;
-use crate::{error, slots, spi, state, totals};
+use crate::{error, settings, slots, spi, state, totals};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
 /// after the last, `$3` is the current epoch.
@@ -47,20 +49,41 @@ static SWEEPS: [(&CStr, Statement); 4] = [
     sweep!("sessions", c"sessions"),
 ];
 
-/// Blocks that one sweep reads.
+/// Blocks that one sweep reads at most, and at a time.
 const SWEEP_BLOCKS: i64 = 256;
+const SWEEP_STEP: i64 = 16;
+
+/// Rows after which a sweep ends: a few milliseconds' work.
+const SWEEP_ROWS: usize = 500;
+
+/// The slots of the first `$2` rows that are in another slot than 0, with the number of these rows.
+static SLOTS: Statement = Statement::new(
+    "SELECT o.slot, pg_catalog.count(*)
+      FROM (
+          SELECT p.slot FROM site_stats.path_totals AS p WHERE p.slot > 0 AND p.epoch = $1 AND p.slot <> ALL ($3)
+          UNION ALL
+          SELECT d.slot FROM site_stats.daily_totals AS d WHERE d.slot > 0 AND d.epoch = $1 AND d.slot <> ALL ($3)
+          UNION ALL
+          SELECT s.slot FROM site_stats.site_totals AS s WHERE s.slot > 0 AND s.epoch = $1 AND s.slot <> ALL ($3)
+          LIMIT $2
+      ) AS o
+      GROUP BY o.slot
+      ORDER BY o.slot DESC",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+);
+
+// What is taken is in slot 0 or in slots that this transaction has borrowed, so nobody else writes it.
 
 static TAKE_PATHS: Statement = Statement::new(
     "DELETE FROM site_stats.path_totals AS t
       WHERE t.ctid = ANY (ARRAY(
           SELECT o.ctid
           FROM site_stats.path_totals AS o
-          WHERE (o.slot > 0 OR (o.views = 0 AND o.day_views = 0)) AND o.epoch = $1
+          WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND o.views = 0 AND o.day_views = 0)) AND o.epoch = $1
           LIMIT $2
-          FOR UPDATE SKIP LOCKED
       ))
       RETURNING t.path, t.views, t.page_type, t.last_view_id, t.day, t.day_views",
-    &[pg_sys::INT8OID, pg_sys::INT8OID],
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
 );
 
 static TAKE_DAYS: Statement = Statement::new(
@@ -68,12 +91,11 @@ static TAKE_DAYS: Statement = Statement::new(
       WHERE t.ctid = ANY (ARRAY(
           SELECT o.ctid
           FROM site_stats.daily_totals AS o
-          WHERE (o.slot > 0 OR o.views = 0) AND o.epoch = $1
+          WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND o.views = 0)) AND o.epoch = $1
           LIMIT $2
-          FOR UPDATE SKIP LOCKED
       ))
       RETURNING t.day, t.path, t.views",
-    &[pg_sys::INT8OID, pg_sys::INT8OID],
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
 );
 
 static TAKE_SITE: Statement = Statement::new(
@@ -81,12 +103,11 @@ static TAKE_SITE: Statement = Statement::new(
       WHERE t.ctid = ANY (ARRAY(
           SELECT o.ctid
           FROM site_stats.site_totals AS o
-          WHERE o.slot > 0 AND o.epoch = $1
+          WHERE o.slot = ANY ($3) AND o.epoch = $1
           LIMIT $2
-          FOR UPDATE SKIP LOCKED
       ))
       RETURNING t.visitors",
-    &[pg_sys::INT8OID, pg_sys::INT8OID],
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
 );
 
 /// Moves at most `max_rows` rows of each table from idle slots into slot 0, or removes them if they are
@@ -103,11 +124,24 @@ fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
         return Err(error::wrong_isolation("site_stats.fold_totals()"));
     }
     let page_views = state::page_views()?;
-    spi::connect(|connection| fold_now(connection, page_views, max_rows))
+    spi::connect(|connection| Ok(fold_now(connection, page_views, max_rows)?.rows))
+}
+
+/// What folding did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Rows that are gone.
+    pub rows: i64,
+    /// Whether there was more to fold than this time.
+    pub is_more: bool,
 }
 
 /// As `fold`, for a caller that holds no lock yet.
-pub fn fold_now(connection: &Connection, page_views: pg_sys::Oid, max_rows: i32) -> Result<i64, ErrorReport> {
+pub fn fold_now(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    max_rows: i32,
+) -> Result<Folded, ErrorReport> {
     // The lock of a writer: the epoch cannot change until this transaction ends.
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
@@ -115,18 +149,19 @@ pub fn fold_now(connection: &Connection, page_views: pg_sys::Oid, max_rows: i32)
     fold(connection, page_views, epoch, max_rows)
 }
 
-/// Moves at most `max_rows` rows of each table from idle slots into slot 0, if that is free, and returns how many. The
-/// caller holds a lock that keeps the epoch.
+/// Moves at most `max_rows` rows of each table from idle slots into slot 0, if that is free. The caller holds a lock that
+/// keeps the epoch.
 pub fn fold(
     connection: &Connection,
     page_views: pg_sys::Oid,
     epoch: i64,
     max_rows: i32,
-) -> Result<i64, ErrorReport> {
+) -> Result<Folded, ErrorReport> {
     if !slots::try_borrow(page_views, 0) {
-        return Ok(0);
+        return Ok(Folded::default());
     }
-    let arguments = [Some(pg_sys::Datum::from(epoch)), Some(pg_sys::Datum::from(i64::from(max_rows)))];
+    let (idle, are_all) = borrow_idle_slots(connection, page_views, epoch, max_rows)?;
+    let arguments = [epoch.into_datum(), i64::from(max_rows).into_datum(), idle.into_datum()];
     let (mut tally, mut idle_days, mut visitors) = (Tally::default(), Days::new(), 0);
     let paths = TAKE_PATHS.run(connection, See::Current, &arguments)?;
     for row in 0..paths.len() {
@@ -165,7 +200,45 @@ pub fn fold(
     });
     idle_days.retain(|_, views| *views != 0);
     totals::write_counters(epoch, 0, &tally.paths, idle_days, visitors)?;
-    Ok(i64::try_from(paths.len() + days.len() + site.len()).unwrap_or(i64::MAX))
+    let taken = [paths.len(), days.len(), site.len()].map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
+    Ok(Folded { rows: taken.iter().sum(), is_more: !are_all || taken.contains(&i64::from(max_rows)) })
+}
+
+/// Borrows the idle slots of the first `max_rows` rows that are in other slots than 0. Also returns whether these are all
+/// the idle slots that have any.
+fn borrow_idle_slots(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    epoch: i64,
+    max_rows: i32,
+) -> Result<(Vec<i32>, bool), ErrorReport> {
+    let max_rows = i64::from(max_rows);
+    // The other half is for the writers who come meanwhile.
+    let most = usize::try_from(settings::counter_slots() / 2).unwrap_or(0).max(1);
+    let (mut idle, mut tried, mut found) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let arguments = [epoch.into_datum(), max_rows.into_datum(), tried.clone().into_datum()];
+        let slots = SLOTS.run(connection, See::Current, &arguments)?;
+        let mut seen = 0;
+        for row in 0..slots.len() {
+            if idle.len() == most {
+                return Ok((idle, false));
+            }
+            let slot = slots.integer(row, 1);
+            seen += slots.bigint(row, 2);
+            tried.push(slot);
+            if slots::try_borrow(page_views, slot) {
+                found += slots.bigint(row, 2);
+                idle.push(slot);
+            }
+        }
+        if seen < max_rows {
+            return Ok((idle, true));
+        }
+        if found >= max_rows {
+            return Ok((idle, false));
+        }
+    }
 }
 
 /// How far a sweep is: all tables before this one are swept, and this one up to the block.
@@ -183,18 +256,19 @@ impl Swept {
 }
 
 /// Removes rows of epochs older than this from the next blocks and returns how far it is now. Rows are found by their place,
-/// so that a whole sweep reads each table once; what comes in behind it is of the current epoch.
+/// so that a whole sweep reads each table once; what comes in behind it is of the current epoch. Rows that somebody else is
+/// writing are passed over: they are of the current epoch then, or stay, which makes no difference to any answer.
 pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, ErrorReport> {
     let mut swept = from;
-    let mut budget = SWEEP_BLOCKS;
-    while budget > 0 && !swept.is_all() {
+    let (mut read, mut removed) = (0, 0);
+    while read < SWEEP_BLOCKS && removed < SWEEP_ROWS && !swept.is_all() {
         let (name, statement) = &SWEEPS[usize::try_from(swept.tables).unwrap_or(0)];
         let blocks = blocks(state::table(name)?);
-        let end = (swept.blocks + budget).min(blocks);
+        let end = (swept.blocks + SWEEP_STEP).min(blocks);
         if swept.blocks < end {
             let arguments = [place(swept.blocks), place(end), pg_sys::Datum::from(epoch)].map(Some);
-            statement.run(connection, See::Current, &arguments)?;
-            budget -= end - swept.blocks;
+            removed += statement.run(connection, See::Current, &arguments)?.len();
+            read += end - swept.blocks;
             swept.blocks = end;
         }
         if swept.blocks >= blocks {

@@ -180,6 +180,16 @@ SELECT site_stats.fold_totals();
 SELECT site_stats.fold_totals();
 SELECT slot, views, day, day_views FROM site_stats.path_totals WHERE path = '/folded';
 SELECT day, slot, views FROM site_stats.daily_totals WHERE path = '/folded';
+-- At most half of the shared slots at a time, those that writers come to last, and all that there are in the end.
+SET site_stats.counter_slots = 4;
+INSERT INTO site_stats.path_totals
+SELECT '/folded', s, epoch, s, 'page', 0, date '2026-01-01' + s % 2, s
+FROM site_stats.backfill_state, generate_series(1, 5) AS s;
+SELECT site_stats.fold_totals();
+SELECT slot, views FROM site_stats.path_totals WHERE path = '/folded' ORDER BY slot;
+SELECT site_stats.fold_totals(), site_stats.fold_totals(), site_stats.fold_totals();
+SELECT slot, views FROM site_stats.path_totals WHERE path = '/folded' ORDER BY slot;
+RESET site_stats.counter_slots;
 DELETE FROM site_stats.path_totals WHERE path = '/folded';
 DELETE FROM site_stats.daily_totals WHERE path = '/folded';
 SELECT * FROM site_stats.check_totals();
