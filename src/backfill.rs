@@ -18,7 +18,9 @@ use crate::table::{self, Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
-use crate::{datum, error, page_views, pending, requests, session_set, spi, state, totals, transaction};
+use crate::{
+    datum, error, growth, page_views, pending, requests, session_set, spi, state, totals, transaction,
+};
 
 /// Rows that one turn of folding moves, and turns at most.
 pub const FOLD_ROWS: i32 = 5_000;
@@ -352,6 +354,9 @@ fn count_batch(
         state::announce_change(page_views);
     }
     fault::trip(Point::Moved);
+    if by == By::Batch {
+        growth::write_back()?;
+    }
     Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
 }
 

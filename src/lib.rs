@@ -23,6 +23,7 @@
 //! | `state` | the row that says which views are counted |
 //! | `sessions` | what a site calls: a view, a heartbeat |
 //! | `backfill` | a run, turn by turn |
+//! | `growth` | new pages of the aggregates, on their way to the disk |
 //! | `requests` | start, stop, wait |
 //! | `worker`, `foreground` | who takes the turns: a background process, or `CALL backfill()` |
 //! | `launcher`, `maintenance` | with `shared_preload_libraries`: what happens by itself, in every database |
@@ -59,6 +60,7 @@ mod datum;
 mod error;
 mod fault;
 mod foreground;
+mod growth;
 mod launcher;
 mod locks;
 mod maintenance;

@@ -146,7 +146,8 @@ extern "C-unwind" fn ask_to_reload(_signal: i32) {
     }
 }
 
-/// Settings of the database or role must not change what the process sees or how long it lives: as autovacuum does.
+/// Settings of the database or role must not change what the process sees or how long it lives: as autovacuum does. And one
+/// that is better for others while this process works.
 pub fn pin_settings() {
     let fixed = [
         (c"search_path", c"pg_catalog, pg_temp"),
@@ -162,15 +163,17 @@ pub fn pin_settings() {
         (c"application_name", c"site_stats"),
     ];
     for (name, value) in fixed.iter().chain(version::TIMEOUTS) {
-        // SAFETY: NUL-terminated strings, which are copied.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
+        set(name, value, pg_sys::GucSource::PGC_S_OVERRIDE);
+    }
+    // Pages that a full cache makes this process write must not pile up in the operating system, either: see `growth`. What the
+    // server's configuration says goes before this.
+    set(c"backend_flush_after", c"256kB", pg_sys::GucSource::PGC_S_DYNAMIC_DEFAULT);
+}
+
+fn set(name: &CStr, value: &CStr, source: pg_sys::GucSource::Type) {
+    // SAFETY: NUL-terminated strings, which are copied.
+    unsafe {
+        pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), pg_sys::GucContext::PGC_SUSET, source);
     }
 }
 
