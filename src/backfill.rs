@@ -175,39 +175,37 @@ pub fn is_unfinished(status: &str) -> bool {
     !matches!(status, "idle" | "complete")
 }
 
-/// One turn of the process that holds the run lock. `first` if it is that process's first.
-pub fn turn(page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
-    in_turn(page_views, |connection| {
-        let request = requests::take(connection)?;
-        let run = Run::read()?;
-        let action = request.as_ref().map_or("", |request| &request.action);
-        let batch_size = request.as_ref().and_then(|request| request.batch_size);
-        let requested_at = request.as_ref().and_then(|request| request.requested_at);
-        match action {
-            "stop" => {
-                STOP.run(connection, See::Current, &[])?;
-                return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
-            }
-            "start" if run.is_unfinished() => {
-                let interrupted = first && run.status == "running";
-                resume(connection, batch_size, interrupted)?;
-                return Ok(Turn::Resumed { interrupted });
-            }
-            "start" => {
-                let target = begin(connection, page_views, "running", batch_size, requested_at)?;
-                return Ok(Turn::Began { target });
-            }
-            _ => {}
+/// One turn of the process that holds the run lock, under the conditions of `in_turn`. `first` if it is that process's first.
+pub fn turn(connection: &Connection, page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
+    let request = requests::take(connection)?;
+    let run = Run::read()?;
+    let action = request.as_ref().map_or("", |request| &request.action);
+    let batch_size = request.as_ref().and_then(|request| request.batch_size);
+    let requested_at = request.as_ref().and_then(|request| request.requested_at);
+    match action {
+        "stop" => {
+            STOP.run(connection, See::Current, &[])?;
+            return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
         }
-        if run.status != "running" {
-            return Ok(Turn::Idle);
+        "start" if run.is_unfinished() => {
+            let interrupted = first && run.status == "running";
+            resume(connection, batch_size, interrupted)?;
+            return Ok(Turn::Resumed { interrupted });
         }
-        if first {
-            resume(connection, None, true)?;
-            return Ok(Turn::Resumed { interrupted: true });
+        "start" => {
+            let target = begin(connection, page_views, "running", batch_size, requested_at)?;
+            return Ok(Turn::Began { target });
         }
-        advance(connection, page_views, run, None, By::Batch)
-    })
+        _ => {}
+    }
+    if run.status != "running" {
+        return Ok(Turn::Idle);
+    }
+    if first {
+        resume(connection, None, true)?;
+        return Ok(Turn::Resumed { interrupted: true });
+    }
+    advance(connection, page_views, run, None, By::Batch)
 }
 
 /// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.

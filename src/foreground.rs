@@ -81,7 +81,9 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
         if process::is_orphan() {
             return Err(error::server_gone());
         }
-        let turn = transaction::in_subtransaction(|| backfill::turn(page_views, first));
+        let turn = transaction::in_subtransaction(|| {
+            backfill::in_turn(page_views, |connection| backfill::turn(connection, page_views, first))
+        });
         let nap = match turn {
             Ok(turn) => {
                 (first, waits) = (false, 0);

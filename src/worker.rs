@@ -13,7 +13,7 @@ use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
 
 use crate::backfill::{self, REPORT_INTERVAL, Turn};
 use crate::locks::Mode;
-use crate::spi::{See, Statement};
+use crate::spi::{Connection, See, Statement};
 use crate::transaction::{Failure, as_owner, catch, in_transaction};
 use crate::{error, process, requests, state};
 
@@ -115,13 +115,11 @@ static VERSION: Statement = Statement::new(
 );
 
 /// Locks the table, as a turn does first, so that no update is under way; and reads the version then.
-fn version(page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
-    backfill::in_turn(page_views, |connection| {
-        // SAFETY: a transaction is open and the table exists.
-        unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
-        let version = VERSION.run(connection, See::Current, &[])?;
-        if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.word(0, 1)) }
-    })
+fn version(connection: &Connection, page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+    let version = VERSION.run(connection, See::Current, &[])?;
+    if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.word(0, 1)) }
 }
 
 /// Turn after turn, until the run is finished, stopped, or given up; or until the extension is updated: then true, and the
@@ -138,11 +136,12 @@ fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
         process::reload_settings();
         process::report_activity(&activity);
         let turn = in_transaction(|| {
-            let version = version(page_views)?;
-            let is_updated = known.as_ref().is_some_and(|known| *known != version);
-            let turn = if is_updated { None } else { Some(backfill::turn(page_views, first)?) };
-            known = Some(version);
-            Ok(turn)
+            backfill::in_turn(page_views, |connection| {
+                let version = version(connection, page_views)?;
+                let is_updated = known.as_ref().is_some_and(|known| *known != version);
+                known = Some(version);
+                (!is_updated).then(|| backfill::turn(connection, page_views, first)).transpose()
+            })
         });
         let pause = match turn {
             Ok(None) => {
