@@ -25,6 +25,8 @@ pub enum Class {
     Slot = 0x5304,
     /// `record_page_view()` for one session; the key is a hash of its id.
     Session = 0x5305,
+    /// One maintenance at a time: held by the process that does it, until it exits.
+    Maintenance = 0x5306,
 }
 
 /// Who else may hold the lock.

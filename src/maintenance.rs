@@ -1,18 +1,27 @@
-//! What the launcher has done in one database, by a process that is there for that time only: an unfinished backfill goes on,
-//! idle slots are folded, and stale sessions are removed.
+//! What is done in one database by a process that is there for that time only: an unfinished backfill goes on, idle slots are
+//! folded, and stale sessions are removed. The launcher sends it on a schedule; without one, a reader sends it who has met
+//! many rows in other slots than 0.
 //!
-//! All of it others do in passing, too, so it waits for nobody: what is in use now is left for the next time.
+//! It waits for nobody: what is in use now is left for the next time.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{log, pg_guard, pg_sys};
 
 use crate::backfill::{self, FOLD_ROWS};
+use crate::locks::{Class, Lock};
 use crate::spi::Connection;
 use crate::transaction::{Failure, as_owner, in_transaction};
 use crate::{process, requests, sessions, state, upkeep, worker};
 
 /// What `pg_stat_activity` shows as the type of the process.
 const NAME: &str = "site_stats maintenance";
+const MAIN: &str = "site_stats_maintenance_main";
+
+/// For how long a process sends no other one after it has sent one.
+const LAUNCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Stale sessions that one transaction removes, and transactions of each kind at most.
 const STALE_SESSIONS: i32 = 500;
@@ -30,7 +39,7 @@ pub enum Visit {
 pub fn visit(database: pg_sys::Oid) -> Visit {
     // SAFETY: a plain number of this process.
     let launcher = unsafe { pg_sys::MyProcPid };
-    match process::launch(NAME, "site_stats_maintenance_main", database, launcher) {
+    match process::launch(NAME, MAIN, database, launcher) {
         None => Visit::NoSlot,
         Some(visitor) => {
             // Only the end of the server keeps it from ending, and that ends the launcher.
@@ -38,6 +47,31 @@ pub fn visit(database: pg_sys::Oid) -> Visit {
             Visit::Made
         }
     }
+}
+
+thread_local! {
+    /// When this process sent one last.
+    static LAUNCHED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// For who reads and has met so many rows in other slots than 0: if there is a transaction's work or more for folding, sends a
+/// process, unless one is there. Never fails, and waits for nothing.
+pub fn launch_in_passing(rows: usize) {
+    let is_recent = LAUNCHED.get().is_some_and(|launched| launched.elapsed() < LAUNCH_INTERVAL);
+    // SAFETY: reads the state of the server.
+    if rows < FOLD_ROWS as usize || is_recent || unsafe { pg_sys::RecoveryInProgress() } {
+        return;
+    }
+    LAUNCHED.set(Some(Instant::now()));
+    let Ok(page_views) = state::page_views() else { return };
+    if lock(page_views).is_free() {
+        // SAFETY: a plain number of this process.
+        process::launch(NAME, MAIN, unsafe { pg_sys::MyDatabaseId }, 0);
+    }
+}
+
+fn lock(page_views: pg_sys::Oid) -> Lock {
+    Lock::new(Class::Maintenance, page_views, 0)
 }
 
 /// The process's entry point; the server calls it by its name.
@@ -69,6 +103,9 @@ fn maintain() -> Result<(), Failure> {
         let unattended = as_owner(page_views, || requests::is_unattended(page_views))?;
         Ok((page_views, unattended))
     })?;
+    if !in_transaction(|| Ok(lock(page_views).try_acquire_for_process()))? {
+        return Ok(());
+    }
     let is_attended = !unattended || worker::launch();
     repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
     repeat(page_views, |connection| {

@@ -3,7 +3,7 @@
 //! A query for them groups all rows of `path_totals` by their path, which takes most of the time of a statistics page. But
 //! nearly all paths have a row in slot 0 and no other: only those that have another one, in a slot that is not folded yet or
 //! by views that are not counted yet, need to be put together. These are held in memory, the others pass by; and if there
-//! are none of these, as after maintenance, one pass is enough.
+//! are none of these, as after maintenance, one pass is enough. Who meets many of them sends for that.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -14,7 +14,7 @@ use pgrx::{PgLogLevel, pg_guard, pg_sys};
 use crate::spi::{See, Statement};
 use crate::state::State;
 use crate::tally::Key;
-use crate::{datum, error, spi, state};
+use crate::{datum, error, maintenance, spi, state};
 
 /// Columns of `path_totals` up to the last one read here.
 const COLUMNS: usize = 6;
@@ -100,11 +100,12 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
         return Ok(ranking);
     }
     let state = state::seen()?;
-    let mut several = uncounted(state)?;
+    let (mut several, mut rows) = (uncounted(state)?, 0);
     scan(state.epoch, |path, slot, count| {
         if slot == 0 {
             ranking.add(path, count);
         } else {
+            rows += 1;
             match several.get_mut(path) {
                 Some(known) => known.merge(count),
                 None => {
@@ -113,6 +114,7 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
             }
         }
     })?;
+    maintenance::launch_in_passing(rows);
     if several.is_empty() {
         return Ok(ranking);
     }
