@@ -57,9 +57,9 @@ thread_local! {
 /// For who reads and has met so many rows in other slots than 0: if there is a transaction's work or more for folding, sends a
 /// process, unless one is there. Never fails, and waits for nothing.
 pub fn launch_in_passing(rows: usize) {
-    let is_recent = LAUNCHED.get().is_some_and(|launched| launched.elapsed() < LAUNCH_INTERVAL);
     // SAFETY: reads the state of the server.
-    if rows < FOLD_ROWS as usize || is_recent || unsafe { pg_sys::RecoveryInProgress() } {
+    let is_standby = || unsafe { pg_sys::RecoveryInProgress() };
+    if rows < FOLD_ROWS as usize || requests::is_recent(&LAUNCHED, LAUNCH_INTERVAL) || is_standby() {
         return;
     }
     LAUNCHED.set(Some(Instant::now()));
@@ -98,14 +98,16 @@ fn maintain() -> Result<(), Failure> {
     if !in_transaction(|| Ok(is_installed()))? {
         return Ok(());
     }
-    let (page_views, unattended) = in_transaction(|| {
+    let found = in_transaction(|| {
         let page_views = state::page_views()?;
+        if !lock(page_views).try_acquire_for_process() {
+            return Ok(None);
+        }
         let unattended = as_owner(page_views, || requests::is_unattended(page_views))?;
-        Ok((page_views, unattended))
+        Ok(Some((page_views, unattended)))
     })?;
-    if !in_transaction(|| Ok(lock(page_views).try_acquire_for_process()))? {
-        return Ok(());
-    }
+    // Another one is at it.
+    let Some((page_views, unattended)) = found else { return Ok(()) };
     let is_attended = !unattended || worker::launch();
     repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
     repeat(page_views, |connection| {

@@ -257,7 +257,8 @@ thread_local! {
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-fn is_recent(time: &'static std::thread::LocalKey<Cell<Option<Instant>>>, interval: Duration) -> bool {
+/// Whether a time that this process has noted is no longer ago than that.
+pub fn is_recent(time: &'static std::thread::LocalKey<Cell<Option<Instant>>>, interval: Duration) -> bool {
     time.get().is_some_and(|time| time.elapsed() < interval)
 }
 
