@@ -195,7 +195,7 @@ impl Sessions {
                     (AT_LEAST, New::value_if(now.at_least != was_marked, || now.at_least.into())),
                 ])?,
                 (false, 0) => true,
-                (false, _) => table.insert_or_yield(&row(session_id, epoch, now)[..columns]),
+                (false, _) => table.insert_or_yield(&row(session_id, epoch, now)[..columns])?,
             };
             Ok(written.then_some((found, before, now)))
         })

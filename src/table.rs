@@ -31,9 +31,6 @@ const MOST_COLUMNS: usize = 8;
 /// Room for one more version of nearly any row, in bytes. A longer one that finds no room marks its page as full.
 const ROOM: usize = 512;
 
-/// What a tuple that was inserted speculatively has in place of an offset (`SpecTokenOffsetNumber`).
-const SPECULATIVE: u16 = 0xfffe;
-
 /// The value of a column of the primary key.
 #[derive(Clone, Copy)]
 pub enum Key<'k> {
@@ -87,8 +84,6 @@ pub struct Table {
     blocks: u32,
     /// Where the row is that was written last.
     written: Option<Place>,
-    /// Which of this transaction's speculative insertions those into this table are, and the transaction.
-    token: Option<(u32, pg_sys::TransactionId)>,
     /// New rows that are in the table and in no index yet.
     unpublished: VecDeque<*mut pg_sys::TupleTableSlot>,
     /// Slots for more of them.
@@ -139,7 +134,6 @@ impl Table {
                 indexes: None,
                 blocks: 0,
                 written: None,
-                token: None,
                 unpublished: VecDeque::new(),
                 spare: Vec::new(),
             })
@@ -154,9 +148,6 @@ impl Table {
                 pg_sys::ExecCloseIndices(indexes.relation.as_ptr());
                 pg_sys::ExecDropSingleTupleTableSlot(indexes.slot);
                 pg_sys::FreeExecutorState(indexes.executor.as_ptr());
-            }
-            if let Some((_, transaction)) = self.token {
-                pg_sys::SpeculativeInsertionLockRelease(transaction);
             }
             for slot in self.spare.into_iter().chain(self.unpublished) {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
@@ -311,6 +302,7 @@ impl Table {
                 let mut place = (*self.slot).tts_tid;
                 let token = (*self.dirty).speculativeToken;
                 pg_sys::ExecClearTuple(self.slot);
+                // By an upsert: one of version 0.1.0, or of the owner.
                 if inserter != pg_sys::InvalidTransactionId && token != 0 {
                     pg_sys::SpeculativeInsertionWait(inserter, token);
                 } else {
@@ -461,32 +453,38 @@ impl Table {
         }
     }
 
-    /// Inserts a row unless somebody else does at the same time, or has: then false, and nothing is inserted. The way of
-    /// `INSERT ... ON CONFLICT`: the row is inserted speculatively, and taken back if the index already has its key. Who meets
-    /// it before that is decided waits for the lock of the token, which all insertions share until the table is closed.
-    pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> bool {
+    /// Inserts a row. If its key is there already, or somebody else is inserting it at the same time: false, and the row is
+    /// taken back.
+    ///
+    /// Another insertion of the key that comes later meets this row and waits until the transaction has ended; one that came
+    /// earlier is never waited for while this row can be met. So two insertions do not wait for each other.
+    pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> Result<bool, ErrorReport> {
         let tuple = self.form(values);
-        // SAFETY: as above; the token's lock goes with the transaction after an error.
+        // SAFETY: a tuple of this table, which is freed when all have read it.
         unsafe {
-            let (token, _) = *self.token.get_or_insert_with(|| {
-                let transaction = pg_sys::GetCurrentTransactionId();
-                (pg_sys::SpeculativeInsertionLockAcquire(transaction), transaction)
-            });
-            let header = (*tuple).t_data;
-            (*header).t_ctid.ip_blkid.bi_hi = (token >> 16) as u16;
-            (*header).t_ctid.ip_blkid.bi_lo = token as u16;
-            (*header).t_ctid.ip_posid = SPECULATIVE;
-            let options = pg_sys::HEAP_INSERT_SPECULATIVE as i32;
-            pg_sys::heap_insert(self.relation, tuple, self.command, options, null_mut());
+            pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
             let is_first = self.add_to_indexes(tuple, Entry::UnlessThere);
-            if is_first {
-                pg_sys::heap_finish_speculative(self.relation, &mut (*tuple).t_self);
-                self.written = Some(place_of((*tuple).t_self));
-            } else {
-                pg_sys::heap_abort_speculative(self.relation, &mut (*tuple).t_self);
-            }
+            let place = (*tuple).t_self;
             pg_sys::heap_freetuple(tuple);
-            is_first
+            if is_first {
+                self.written = Some(place_of(place));
+            } else {
+                self.take_back(place)?;
+            }
+            Ok(is_first)
+        }
+    }
+
+    /// Removes a row that this command has inserted.
+    ///
+    /// # Safety
+    /// It must be at this place of this table.
+    unsafe fn take_back(&mut self, place: pg_sys::ItemPointerData) -> Result<(), ErrorReport> {
+        // SAFETY: a command cannot remove what it has inserted; the next one can.
+        unsafe {
+            pg_sys::CommandCounterIncrement();
+            self.command = pg_sys::GetCurrentCommandId(true);
+            self.remove(place).map(|_| ())
         }
     }
 
@@ -524,11 +522,7 @@ impl Table {
         }
     }
 
-    /// Adds the next of these rows to the indexes. If its key is there already, or somebody else is inserting it at the same
-    /// time: false, and the row is taken back.
-    ///
-    /// Another insertion of the key that comes later meets this row and waits until the transaction has ended; one that came
-    /// earlier is never waited for while this row can be met. So two insertions do not wait for each other.
+    /// Adds the next of these rows to the indexes, as `insert_or_yield` does.
     pub fn publish(&mut self) -> Result<bool, ErrorReport> {
         let Some(slot) = self.unpublished.pop_front() else { return Ok(false) };
         self.spare.push(slot);
@@ -541,10 +535,7 @@ impl Table {
                 self.written = Some(place_of((*slot).tts_tid));
                 return Ok(true);
             }
-            // A command cannot remove what it has inserted; the next one can.
-            pg_sys::CommandCounterIncrement();
-            self.command = pg_sys::GetCurrentCommandId(true);
-            self.remove((*slot).tts_tid)?;
+            self.take_back((*slot).tts_tid)?;
             Ok(false)
         }
     }

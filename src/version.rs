@@ -151,8 +151,8 @@ pub enum NeedsIndexes {
     All,
 }
 
-/// Adds the tuple in a slot to all indexes of its table, or to those that `moved` says if it is a new version. A `conflict` that
-/// is not null makes the tuple speculative, and is set if another one has its key.
+/// Adds the tuple in a slot to all indexes of its table, or to those that `moved` says if it is a new version. If another one has
+/// its key that is an error, or sets `conflict` if that is not null; a tuple that is being inserted counts as well.
 ///
 /// # Safety
 /// The slot must hold a tuple of the table, and the indexes be open.
@@ -163,18 +163,26 @@ pub unsafe fn insert_index_tuples(
     moved: Option<NeedsIndexes>,
     conflict: *mut bool,
 ) {
-    let (is_moved, is_speculative) = (moved.is_some(), !conflict.is_null());
+    let (is_moved, reports_conflict) = (moved.is_some(), !conflict.is_null());
     // SAFETY: as the caller vouches.
     unsafe {
         #[cfg(feature = "pg15")]
-        pg_sys::ExecInsertIndexTuples(table, slot, executor, is_moved, is_speculative, conflict, null_mut());
+        pg_sys::ExecInsertIndexTuples(
+            table,
+            slot,
+            executor,
+            is_moved,
+            reports_conflict,
+            conflict,
+            null_mut(),
+        );
         #[cfg(not(feature = "pg15"))]
         pg_sys::ExecInsertIndexTuples(
             table,
             slot,
             executor,
             is_moved,
-            is_speculative,
+            reports_conflict,
             conflict,
             null_mut(),
             moved == Some(NeedsIndexes::Summarizing),
