@@ -71,16 +71,17 @@ impl Hash for Key<'_> {
 pub struct Table {
     name: &'static CStr,
     relation: pg_sys::Relation,
-    index: pg_sys::Relation,
-    scan: pg_sys::IndexScanDesc,
-    /// What the scan tells of transactions in progress.
+    /// The index of the primary key, and the walk through it: none as long as each row is where it was expected.
+    key: pg_sys::Oid,
+    walk: Option<Walk>,
+    /// What a look at a row tells of transactions in progress.
     dirty: pg_sys::Snapshot,
     slot: *mut pg_sys::TupleTableSlot,
     command: pg_sys::CommandId,
     /// The transaction's snapshot, where it has one from its first statement to its end.
     snapshot: Option<pg_sys::Snapshot>,
     indexes: Option<Indexes>,
-    /// How long the table is at least; 0 for unknown.
+    /// How long the table is at least.
     blocks: u32,
     /// Where the row is that was written last.
     written: Option<Place>,
@@ -88,6 +89,13 @@ pub struct Table {
     unpublished: VecDeque<*mut pg_sys::TupleTableSlot>,
     /// Slots for more of them.
     spare: Vec<*mut pg_sys::TupleTableSlot>,
+}
+
+/// A way to rows by their primary key.
+#[derive(Clone, Copy)]
+struct Walk {
+    index: pg_sys::Relation,
+    scan: pg_sys::IndexScanDesc,
 }
 
 /// All indexes of a table, open to be written: only a new row and one that left its page need them.
@@ -114,25 +122,22 @@ impl Table {
             {
                 return Err(error::not_installed(&name.to_string_lossy()));
             }
-            let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as i32);
             let dirty = pg_sys::palloc0(size_of::<pg_sys::SnapshotData>()).cast::<pg_sys::SnapshotData>();
             (*dirty).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
-            let keys = i32::from((*(*index).rd_index).indnkeyatts);
-            let scan = version::begin_scan(relation, index, dirty, keys);
             let slot = pg_sys::table_slot_create(relation, null_mut());
             let command = pg_sys::GetCurrentCommandId(true);
             let snapshot = state::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
             Ok(Table {
                 name,
                 relation,
-                index,
-                scan,
+                key,
+                walk: None,
                 dirty,
                 slot,
                 command,
                 snapshot,
                 indexes: None,
-                blocks: 0,
+                blocks: known_length(relation),
                 written: None,
                 unpublished: VecDeque::new(),
                 spare: Vec::new(),
@@ -153,8 +158,10 @@ impl Table {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            pg_sys::index_endscan(self.scan);
-            pg_sys::index_close(self.index, pg_sys::NoLock as i32);
+            if let Some(Walk { index, scan }) = self.walk {
+                pg_sys::index_endscan(scan);
+                pg_sys::index_close(index, pg_sys::NoLock as i32);
+            }
             pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
         }
     }
@@ -208,14 +215,29 @@ impl Table {
         // SAFETY: the relation is open, and its lock keeps it from becoming shorter; a place beyond its end, as a VACUUM may
         // have left it, is not read. What was stored at the place by others has the table's columns, too.
         unsafe {
-            if self.blocks == 0 || place.0 >= self.blocks {
+            if place.0 >= self.blocks {
                 self.blocks =
                     pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM);
             }
             if place.0 >= self.blocks {
                 return false;
             }
-            if !self.fetch(place) {
+            let dirty = self.dirty;
+            let is_there = self.fetch(place.0, |relation, buffer, tuple| {
+                let page = pg_sys::BufferGetPage(buffer);
+                if place.1 > pg_sys::PageGetMaxOffsetNumber(page) {
+                    return false;
+                }
+                let item = pg_sys::PageGetItemId(page, place.1);
+                (*item).lp_flags() == pg_sys::LP_NORMAL && {
+                    (*tuple).t_data = pg_sys::PageGetItem(page, item).cast();
+                    (*tuple).t_len = (*item).lp_len();
+                    (*tuple).t_tableOid = (*relation).rd_id;
+                    item_pointer_set_all(&mut (*tuple).t_self, place.0, place.1);
+                    pg_sys::HeapTupleSatisfiesVisibility(tuple, dirty, buffer)
+                }
+            });
+            if !is_there {
                 return false;
             }
             let is_free = (*self.dirty).xmin == pg_sys::InvalidTransactionId
@@ -228,37 +250,32 @@ impl Table {
         }
     }
 
-    /// Makes the row at a place the current one, if the dirty snapshot shows it: the server's `heap_fetch`, which would look
-    /// for the page a second time after it was looked at for room.
+    /// Makes the row that `look` chooses in a block the current one. This is what the server's own scans do, with a pin less and
+    /// less zeal to prune: by the fillfactor, which leaves room for new versions, a page of ours looks full to them from
+    /// the first day, and they would prune it at each visit.
     ///
     /// # Safety
-    /// The place must be in a block of the table.
-    unsafe fn fetch(&mut self, place: Place) -> bool {
-        // SAFETY: the slot is one of the heap's, whose own tuple is what it shows, with a pin of the buffer. The page is read
-        // under its lock; a visible row stays where it is as long as the pin.
+    /// The table must have the block. `look` is to fill in the tuple, and to return true, for a row that it finds to be
+    /// visible; the page is locked meanwhile.
+    unsafe fn fetch(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(pg_sys::Relation, pg_sys::Buffer, pg_sys::HeapTuple) -> bool,
+    ) -> bool {
+        // SAFETY: the slot is one of the heap's, whose own tuple is what it shows, with a pin of the buffer: it lets go of the
+        // last row first, since a page that is pinned twice is not pruned. The page is read under its lock; a visible row
+        // stays where it is as long as the pin.
         unsafe {
             pg_sys::ExecClearTuple(self.slot);
-            let buffer = pg_sys::ReadBuffer(self.relation, place.0);
-            // As an index scan does on its way, but only when it must: room for the next version on the same page.
+            let tuple = &raw mut (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
+            let buffer = pg_sys::ReadBuffer(self.relation, block);
             if !has_room(buffer) {
                 pg_sys::heap_page_prune_opt(self.relation, buffer);
             }
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let page = pg_sys::BufferGetPage(buffer);
-            let is_there = place.1 <= pg_sys::PageGetMaxOffsetNumber(page) && {
-                let item = pg_sys::PageGetItemId(page, place.1);
-                let tuple = &raw mut (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
-                (*item).lp_flags() == pg_sys::LP_NORMAL && {
-                    (*tuple).t_data = pg_sys::PageGetItem(page, item).cast();
-                    (*tuple).t_len = (*item).lp_len();
-                    (*tuple).t_tableOid = (*self.relation).rd_id;
-                    item_pointer_set_all(&mut (*tuple).t_self, place.0, place.1);
-                    pg_sys::HeapTupleSatisfiesVisibility(tuple, self.dirty, buffer)
-                }
-            };
+            let is_there = look(self.relation, buffer, tuple);
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
             if is_there {
-                let tuple = &raw mut (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
                 pg_sys::ExecStorePinnedBufferHeapTuple(tuple, self.slot, buffer);
             } else {
                 pg_sys::ReleaseBuffer(buffer);
@@ -281,19 +298,11 @@ impl Table {
     /// whoever is changing it. The row stays the current one until the next call.
     pub fn find(&mut self, key: &[Key]) -> bool {
         loop {
-            // SAFETY: the scan and the slot belong together. The slot lets go of the last row first: a page that is pinned
-            // twice is not pruned.
-            unsafe { pg_sys::ExecClearTuple(self.slot) };
-            self.scan_for(key, self.dirty);
-            // SAFETY: as above; `next` has written the dirty snapshot.
+            if !self.find_in(key, self.dirty) {
+                return false;
+            }
+            // SAFETY: a row was found, and the look at it has written the dirty snapshot.
             unsafe {
-                if !pg_sys::index_getnext_slot(
-                    self.scan,
-                    pg_sys::ScanDirection::ForwardScanDirection,
-                    self.slot,
-                ) {
-                    return false;
-                }
                 let (inserter, deleter) = ((*self.dirty).xmin, (*self.dirty).xmax);
                 let other = if inserter != pg_sys::InvalidTransactionId { inserter } else { deleter };
                 if other == pg_sys::InvalidTransactionId {
@@ -343,10 +352,24 @@ impl Table {
 
     /// Looks for the row with this primary key as a snapshot shows it. It is the current row, to be read, until the next call.
     pub fn find_in(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) -> bool {
-        self.scan_for(key, snapshot);
-        // SAFETY: the scan and the slot belong together.
+        let scan = self.scan_for(key, snapshot);
+        // SAFETY: what an index names are versions of rows in blocks that the table has.
         unsafe {
-            pg_sys::index_getnext_slot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot)
+            loop {
+                let named = pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                if named.is_null() {
+                    return false;
+                }
+                let (mut tid, mut are_all_dead) = (*named, false);
+                let is_there = self.fetch(place_of(tid).0, |relation, buffer, tuple| {
+                    let dead = &mut are_all_dead;
+                    pg_sys::heap_hot_search_buffer(&mut tid, relation, buffer, snapshot, tuple, dead, true)
+                });
+                if is_there {
+                    return true;
+                }
+                (*scan).kill_prior_tuple = are_all_dead; // nobody needs to come this way again
+            }
         }
     }
 
@@ -540,7 +563,8 @@ impl Table {
         }
     }
 
-    fn scan_for(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) {
+    /// Begins to look for a key in its index.
+    fn scan_for(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) -> pg_sys::IndexScanDesc {
         let mut conditions = [pg_sys::ScanKeyData::default(); MOST_KEYS];
         for (n, (condition, value)) in conditions.iter_mut().zip(key).enumerate() {
             let (equals, value) = match *value {
@@ -560,10 +584,18 @@ impl Table {
                 );
             }
         }
-        // SAFETY: the scan copies the conditions; the snapshot lives as long as it, and is set before the scan begins.
+        // SAFETY: the relation is open, and so is its index from here on. The scan copies the conditions; the snapshot lives as long
+        // as it, and is set before the scan begins.
         unsafe {
-            (*self.scan).xs_snapshot = snapshot;
-            pg_sys::index_rescan(self.scan, conditions.as_mut_ptr(), key.len() as i32, null_mut(), 0);
+            let (relation, index) = (self.relation, self.key);
+            let Walk { scan, .. } = *self.walk.get_or_insert_with(|| {
+                let index = pg_sys::index_open(index, pg_sys::RowExclusiveLock as i32);
+                let keys = i32::from((*(*index).rd_index).indnkeyatts);
+                Walk { index, scan: version::begin_scan(relation, index, snapshot, keys) }
+            });
+            (*scan).xs_snapshot = snapshot;
+            pg_sys::index_rescan(scan, conditions.as_mut_ptr(), key.len() as i32, null_mut(), 0);
+            scan
         }
     }
 
@@ -619,6 +651,17 @@ impl Table {
         }
         !conflict
     }
+}
+
+/// How long a table is at least, as far as this process knows without asking the system. A table becomes shorter only under a
+/// lock that excludes ours, and every process is told before it does; these messages are read when a table is locked.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn known_length(relation: pg_sys::Relation) -> u32 {
+    // SAFETY: as the caller vouches; the file's entry is there or the pointer is null.
+    let length = unsafe { (*relation).rd_smgr.as_ref() }.map(|file| file.smgr_cached_nblocks[0]);
+    length.filter(|length| *length != pg_sys::InvalidBlockNumber).unwrap_or(0)
 }
 
 /// Whether a page has room for another version of one of its rows, as far as it can be told without a lock.
@@ -714,7 +757,7 @@ fn scan_views(
 }
 
 /// Whether a table has no row that is committed now, or this transaction's own.
-pub fn is_empty(table: &CStr) -> Result<bool, ErrorReport> {
+pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
     // SAFETY: a transaction is open.
     show_first(state::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
 }
