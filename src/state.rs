@@ -11,7 +11,8 @@
 //! A REPEATABLE READ transaction decides by what is committed now, too, and not by its snapshot, or a row would be
 //! left out by both sides. If the two differ in a way that its own reads could tell, it gets 40001 instead.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
@@ -64,8 +65,18 @@ thread_local! {
     static CACHE: Cell<Option<Cached>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    /// Tables that were looked up, each as long as neither it nor a schema has changed.
+    static TABLES: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The table `site_stats.<name>` as it is called now.
-pub fn table(name: &std::ffi::CStr) -> Result<pg_sys::Oid, ErrorReport> {
+pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
+    let known =
+        TABLES.with_borrow(|tables| tables.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid));
+    if let Some(table) = known {
+        return Ok(table);
+    }
     // SAFETY: look-ups in the system caches with NUL-terminated names; a transaction is open.
     let found = unsafe {
         match pg_sys::get_namespace_oid(c"site_stats".as_ptr(), true) {
@@ -73,10 +84,11 @@ pub fn table(name: &std::ffi::CStr) -> Result<pg_sys::Oid, ErrorReport> {
             schema => pg_sys::get_relname_relid(name.as_ptr(), schema),
         }
     };
-    match found {
-        pg_sys::InvalidOid => Err(error::not_installed(&name.to_string_lossy())),
-        table => Ok(table),
+    if found == pg_sys::InvalidOid {
+        return Err(error::not_installed(&name.to_string_lossy()));
     }
+    TABLES.with_borrow_mut(|tables| tables.push((name, found)));
+    Ok(found)
 }
 
 /// The table `site_stats.page_views`.
@@ -177,18 +189,31 @@ pub fn announce_change(relation: pg_sys::Oid) {
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
 }
 
-/// Clears the cache whenever `page_views` changes, and passes on what else does.
+/// Has the server call this module when a relation or a schema changes.
 pub fn watch_for_changes() {
-    // SAFETY: called once in a process; the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
+    let (schemas, nothing) = (pg_sys::SysCacheIdentifier::NAMESPACEOID as i32, pg_sys::Datum::from(0));
+    // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changes), nothing);
+        pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changes), nothing);
+    }
 }
 
+/// Forgets what is known of a relation, or of all of them, and passes it on.
 #[pg_guard]
-extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    if CACHE.get().is_some_and(|cached| relation == pg_sys::InvalidOid || relation == cached.page_views) {
+extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    let is_it = |known| relation == pg_sys::InvalidOid || relation == known;
+    if CACHE.get().is_some_and(|cached| is_it(cached.page_views)) {
         CACHE.set(None);
     }
+    TABLES.with_borrow_mut(|tables| tables.retain(|(_, table)| !is_it(*table)));
     session_set::note_change(relation);
+}
+
+/// Forgets whose tables are whose: one schema may have been renamed, and another one have its name.
+#[pg_guard]
+extern "C-unwind" fn schema_changes(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    TABLES.with_borrow_mut(Vec::clear);
 }
 
 /// Whether the transaction sees one snapshot from its first statement to its end.
