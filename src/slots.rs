@@ -13,8 +13,9 @@ use crate::locks::{Class, Lock, Mode};
 use crate::settings;
 
 /// Transactions after which a process looks for a free slot from 0 again, so that a burst does not spread the
-/// counters for good.
-const SETTLE: u32 = 64;
+/// counters for good. Many, because whoever comes to a slot first has to find its rows; and because the slot that it takes was
+/// another one's, who goes on to the next.
+const SETTLE: u32 = 1024;
 
 thread_local! {
     /// Where the search starts: the slot borrowed last.
