@@ -271,6 +271,15 @@ ALTER TABLE site_stats.sessions RENAME TO visitors;
 COMMIT;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+-- ... or is in another schema, where it was looked up before.
+BEGIN;
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/elsewhere', 'n');
+SELECT total_page_views FROM site_stats.get_stats();
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/elsewhere', 'n');
+ALTER SCHEMA site_stats RENAME TO elsewhere;
+COMMIT;
+SELECT * FROM totals;
+SELECT * FROM site_stats.check_totals();
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/dropped', 'o');
 DROP EXTENSION site_stats CASCADE;
