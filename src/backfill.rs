@@ -234,7 +234,9 @@ pub fn in_turn<R>(
         (c"row_security", c"off"),
         (c"lock_timeout", timeout.as_c_str()),
     ];
-    transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
+    transaction::with_snapshot(|| {
+        transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
+    })
 }
 
 /// A turn in the caller's transaction, which holds the run lock until it ends.

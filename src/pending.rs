@@ -15,7 +15,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::tally::{self, Tally};
-use crate::{error, session_set, state, totals};
+use crate::{error, session_set, state, totals, transaction};
 
 /// The number of a subtransaction, or of the transaction itself.
 type Level = pg_sys::SubTransactionId;
@@ -223,13 +223,10 @@ unsafe extern "C-unwind" fn subtransaction_ends(
 
 /// Writes all that has been counted, at the end of a transaction or a subtransaction.
 fn flush_at_end() {
-    // SAFETY: the transaction is still open, but there may be no statement, and with it no snapshot.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    if let Err(report) = flush() {
+    // The transaction is still open, but there may be no statement, and with it no snapshot.
+    if let Err(report) = transaction::with_snapshot(flush) {
         report.report(PgLogLevel::ERROR);
     }
-    // SAFETY: as pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
 }
 
 /// The innermost open subtransaction, or the transaction itself.

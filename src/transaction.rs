@@ -82,19 +82,14 @@ pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Fail
 /// Runs `work` in a transaction of its own, in a process that has none open. Commits it, or aborts it on an error.
 pub fn in_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
     let result = catch(|| {
-        // SAFETY: a worker's process, in no transaction. The snapshot is for code that expects some snapshot to be
-        // there; statements that count take their own.
+        // SAFETY: a worker's process, in no transaction.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let result = work()?;
-        // SAFETY: pops what was pushed, and commits what was started.
-        unsafe {
-            pg_sys::PopActiveSnapshot();
-            pg_sys::CommitTransactionCommand();
-        }
+        let result = with_snapshot(work)?;
+        // SAFETY: commits what was started.
+        unsafe { pg_sys::CommitTransactionCommand() };
         Ok(result)
     });
     if result.is_err() {
@@ -103,6 +98,17 @@ pub fn in_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Resul
     }
     // SAFETY: in no transaction. Without this nobody learns of a worker's dead rows until it exits.
     unsafe { pg_sys::pgstat_report_stat(true) };
+    result
+}
+
+/// Runs `work` with a snapshot, for code of the server that wants some snapshot to be there: to fetch a long value from where it
+/// is kept, say. What counts takes its own.
+pub fn with_snapshot<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
+    // SAFETY: a transaction is open; an error that is raised pops the snapshot with it.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let result = work();
+    // SAFETY: as pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
     result
 }
 
