@@ -18,9 +18,7 @@ use crate::table::{self, Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
-use crate::{
-    datum, error, growth, page_views, pending, requests, session_set, spi, state, totals, transaction,
-};
+use crate::{datum, error, growth, pending, requests, session_set, spi, state, totals, transaction};
 
 /// Rows that one turn of folding moves, and turns at most.
 pub const FOLD_ROWS: i32 = 5_000;
@@ -333,9 +331,8 @@ fn count_batch(
     let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
     let (mut tally, mut sessions_found) = (Tally::default(), 0);
     let (mut counted, mut last) = (0, run.cursor);
-    table::scan_ids(page_views, run.cursor, run.target, |row| {
-        let view = page_views::view_of(row);
-        tally.add(&view);
+    table::scan_ids(page_views, run.cursor, run.target, |view| {
+        tally.add(view);
         (counted, last) = (counted + 1, view.id);
         if tally.is_full() {
             let full = std::mem::take(&mut tally);

@@ -1,4 +1,7 @@
-//! Texts as bytes in the database's encoding, whatever that encoding is: pgrx's `&str` wants UTF-8.
+//! Values as the server keeps them. Texts are bytes in the database's encoding, whatever that encoding is: pgrx's `&str` wants
+//! UTF-8.
+
+use std::marker::PhantomData;
 
 use pgrx::pg_sys;
 
@@ -32,4 +35,60 @@ pub fn text(bytes: &[u8]) -> pg_sys::Datum {
     let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
     // SAFETY: copies that many bytes of the slice.
     unsafe { pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length)) }
+}
+
+/// The columns of a row, read one after another where they lie, up to the last one that is wanted. For scans of many rows: to
+/// have the server take each apart is a third of their time.
+pub struct Columns<'r> {
+    row: *const u8,
+    offset: usize,
+    lifetime: PhantomData<&'r u8>,
+}
+
+impl<'r> Columns<'r> {
+    /// # Safety
+    /// The tuple must outlive `'r`. Of the columns that are then asked for, in their order and by their types, none may be NULL.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple) -> Self {
+        // SAFETY: as the caller vouches; the header says where the values begin.
+        let row = unsafe {
+            let header = (*tuple).t_data;
+            header.cast::<u8>().add(usize::from((*header).t_hoff))
+        };
+        Columns { row, offset: 0, lifetime: PhantomData }
+    }
+
+    pub fn integer(&mut self) -> i32 {
+        // SAFETY: the next column is one, as the maker vouches, and is aligned as its type.
+        unsafe { self.align(4).cast::<i32>().read() }
+    }
+
+    pub fn bigint(&mut self) -> i64 {
+        // SAFETY: as above.
+        unsafe { self.align(8).cast::<i64>().read() }
+    }
+
+    /// The bytes of a `text`; copied to the current memory context if they are compressed.
+    pub fn text(&mut self) -> &'r [u8] {
+        // SAFETY: as above. In front of a header of four bytes there may be zeros, up to its alignment; a header of one byte is
+        // never zero, and has none.
+        unsafe {
+            if self.row.add(self.offset).read() == 0 {
+                self.offset = self.offset.next_multiple_of(4);
+            }
+            let text = self.row.add(self.offset);
+            self.offset += pgrx::varsize_any(text.cast());
+            text_bytes(pg_sys::Datum::from(text))
+        }
+    }
+
+    /// Goes past the next column, which has this size and alignment, and returns where it is.
+    ///
+    /// # Safety
+    /// There must be one.
+    unsafe fn align(&mut self, size: usize) -> *const u8 {
+        let start = self.offset.next_multiple_of(size);
+        self.offset = start + size;
+        // SAFETY: as the caller vouches.
+        unsafe { self.row.add(start) }
+    }
 }

@@ -6,10 +6,10 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 
+use crate::datum::Columns;
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{See, Statement};
 use crate::state::Writer;
-use crate::table::Row;
 use crate::tally::PageView;
 use crate::{error, pending, spi, state, transaction};
 
@@ -146,7 +146,6 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
 struct TransitionTable {
     rows: *mut pg_sys::Tuplestorestate,
     slot: *mut pg_sys::TupleTableSlot,
-    row: Row,
     /// Holds the row's compressed values, as they are uncompressed.
     scratch: PgMemoryContexts,
 }
@@ -174,22 +173,22 @@ impl TransitionTable {
             pg_sys::tuplestore_select_read_pointer(rows, pointer);
             pg_sys::tuplestore_rescan(rows);
             let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
-            let (row, scratch) = (Row::of(slot), PgMemoryContexts::new("site_stats row"));
-            Ok(Some(TransitionTable { rows, slot, row, scratch }))
+            Ok(Some(TransitionTable { rows, slot, scratch: PgMemoryContexts::new("site_stats row") }))
         }
     }
 
     /// The next row. It is borrowed from the store, and good until the next call.
     fn next(&mut self) -> Option<PageView<'_>> {
-        // SAFETY: the slot has the relation's columns, at least `COLUMNS` of them, whose types the install script chose
-        // and whose NOT NULL constraints the row has passed. Nothing points into the scratch memory any more.
+        // SAFETY: the slot is one of minimal tuples, which has a header of the heap's for the row that it shows. The row has the
+        // relation's columns, at least `COLUMNS` of them, and has passed its constraints. Nothing points into the scratch memory
+        // any more.
         unsafe {
             if !pg_sys::tuplestore_gettupleslot(self.rows, true, false, self.slot) {
                 return None;
             }
             self.scratch.reset();
-            let row = &self.row;
-            self.scratch.switch_to(|_| Some(view_of(row)))
+            let tuple = (*self.slot.cast::<pg_sys::MinimalTupleTableSlot>()).tuple;
+            self.scratch.switch_to(|_| Some(view_of(tuple)))
         }
     }
 
@@ -200,13 +199,17 @@ impl TransitionTable {
 }
 
 /// The page view that a row of `page_views` is.
-pub fn view_of(row: &Row) -> PageView<'_> {
-    let viewed_at = row.bigint(5); // the last column first, so that the row is taken apart at once
+///
+/// # Safety
+/// It must be one, and outlive the result: with the columns that the install script chose, which are NOT NULL.
+pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
+    // SAFETY: as the caller vouches.
+    let mut columns = unsafe { Columns::of(tuple) };
     PageView {
-        id: row.bigint(1),
-        path: row.text(2),
-        page_type: row.text(3),
-        session_id: row.text(4),
-        viewed_at,
+        id: columns.bigint(),
+        path: columns.text(),
+        page_type: columns.text(),
+        session_id: columns.text(),
+        viewed_at: columns.bigint(),
     }
 }

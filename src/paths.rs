@@ -7,17 +7,24 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::ptr::null_mut;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
+use crate::datum::{self, Columns};
 use crate::spi::{See, Statement};
 use crate::state::State;
 use crate::tally::Key;
-use crate::{datum, error, maintenance, spi, state};
+use crate::{error, maintenance, spi, state};
 
 /// Columns of `path_totals` up to the last one read here.
-const COLUMNS: usize = 6;
+const COLUMNS: i32 = 6;
+
+/// A scan of all pages, each looked at once, that does not drive others out of the server's memory.
+const SCAN: u32 = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+    | pg_sys::ScanOptions::SO_ALLOW_STRAT
+    | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
 
 /// Views that the aggregates do not count yet.
 static UNCOUNTED: Statement = Statement::new(
@@ -156,33 +163,32 @@ fn uncounted(state: State) -> Result<HashMap<Key, Count>, ErrorReport> {
 /// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table.
 fn scan(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
     let table = state::table(c"path_totals")?;
-    // SAFETY: the table is locked and open from here to `table_close`, and each tuple is read before the next one is asked for.
-    // The active snapshot stays active while the function runs. An error aborts the transaction, which closes all.
+    // SAFETY: the table is locked and open from here to `table_close`, and each tuple is read before the next one is asked for;
+    // its columns are of these types, and NOT NULL. The active snapshot stays active while the function runs. An error aborts
+    // the transaction, which closes all.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let description = (*relation).rd_att;
-        let columns = usize::try_from((*description).natts).unwrap_or(0);
-        if columns < COLUMNS {
+        // As our install script made it.
+        if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID || (*(*relation).rd_att).natts < COLUMNS {
             return Err(error::not_installed("path_totals"));
         }
         let snapshot = pg_sys::GetActiveSnapshot();
-        let none = std::ptr::null_mut();
-        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, none);
-        let mut values = vec![pg_sys::Datum::from(0); columns];
-        let mut nulls = vec![false; columns];
+        let scan = pg_sys::heap_beginscan(relation, snapshot, 0, null_mut(), null_mut(), SCAN);
         loop {
-            let tuple = pg_sys::systable_getnext(scan);
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
             }
-            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            if values[2].value() as i64 == epoch {
-                let count = Count { views: values[3].value() as i64, last_view_id: values[5].value() as i64 };
-                row(datum::text_bytes(values[0]), values[1].value() as i32, count);
+            let mut columns = Columns::of(tuple);
+            let (path, slot) = (columns.text(), columns.integer());
+            if columns.bigint() == epoch {
+                let views = columns.bigint();
+                columns.text(); // the page type
+                row(path, slot, Count { views, last_view_id: columns.bigint() });
             }
             pgrx::check_for_interrupts!();
         }
-        pg_sys::systable_endscan(scan);
+        pg_sys::heap_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
     }
     Ok(())

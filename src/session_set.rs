@@ -228,8 +228,7 @@ fn count_before(
     let committed = table::without_own_changes(|snapshot| {
         let state = state::seen_by(snapshot)?;
         table::scan_session(session_id, snapshot, |view| {
-            let id = view.bigint(1);
-            views += i64::from(id <= state.cursor || id > state.target);
+            views += i64::from(view.id <= state.cursor || view.id > state.target);
         })?;
         Ok(if table.find_in(key, snapshot) { Counted::read(table, epoch) } else { Counted::default() })
     })?;

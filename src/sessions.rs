@@ -7,8 +7,7 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::locks::{Lock, Mode};
 use crate::spi::{See, Statement};
-use crate::table::{self, Column};
-use crate::{datum, error, requests, settings, spi};
+use crate::{datum, error, requests, settings, spi, table};
 
 /// A text that a site passes.
 struct Argument {
@@ -128,16 +127,13 @@ fn record_page_view(
 
 /// What a view of a path by a session at a time is instead of a new one, by the session's views of before.
 fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static str>, ErrorReport> {
-    const PATH: Column = 2;
-    const VIEWED_AT: Column = 5;
     const SECOND: i64 = 1_000_000;
     let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
     let (mut is_duplicate, mut in_last_minute) = (false, 0);
     let since = now - window.max(60) * SECOND;
     table::scan_later(session_id, since, |view| {
-        let viewed_at = view.bigint(VIEWED_AT);
-        is_duplicate |= viewed_at > now - window * SECOND && view.text(PATH) == path;
-        in_last_minute += i64::from(viewed_at > now - 60 * SECOND);
+        is_duplicate |= view.viewed_at > now - window * SECOND && view.path == path;
+        in_last_minute += i64::from(view.viewed_at > now - 60 * SECOND);
     })?;
     Ok(if is_duplicate {
         Some("duplicate")

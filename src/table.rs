@@ -18,8 +18,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::places::Place;
+use crate::tally::PageView;
 use crate::version::{self, NeedsIndexes};
-use crate::{datum, error, pending, state};
+use crate::{datum, error, page_views, pending, state};
 
 /// A column, counted from 1.
 pub type Column = i16;
@@ -611,7 +612,7 @@ impl Table {
             if (*self.slot).tts_nvalid == 0 {
                 pg_sys::slot_getsomeattrs_int(self.slot, (*(*self.relation).rd_att).natts);
             }
-            value_in(self.slot, column)
+            *(*self.slot).tts_values.add(column as usize - 1)
         }
     }
 
@@ -682,76 +683,38 @@ fn place_of(tid: pg_sys::ItemPointerData) -> Place {
     Place(block, offset)
 }
 
-/// A column of the row in a slot.
-///
-/// # Safety
-/// The slot must hold a row that has this column.
-unsafe fn value_in(slot: *mut pg_sys::TupleTableSlot, column: Column) -> pg_sys::Datum {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        if (*slot).tts_nvalid < column {
-            pg_sys::slot_getsomeattrs_int(slot, i32::from(column));
-        }
-        *(*slot).tts_values.add(column as usize - 1)
-    }
-}
-
-/// The row that a slot of the server holds.
-pub struct Row(*mut pg_sys::TupleTableSlot);
-
-impl Row {
-    /// # Safety
-    /// The slot must hold a row of a table of ours whenever a column is asked for, and the caller name columns of the type asked
-    /// for that are not NULL.
-    pub unsafe fn of(slot: *mut pg_sys::TupleTableSlot) -> Self {
-        Row(slot)
-    }
-
-    /// The bytes of a `text`, as long as the row; copied to the current memory context if they are compressed.
-    pub fn text(&self, column: Column) -> &[u8] {
-        // SAFETY: as whoever made this vouches.
-        unsafe { datum::text_bytes(value_in(self.0, column)) }
-    }
-
-    /// A `bigint`; or a `timestamptz`, in microseconds since 2000-01-01 00:00 UTC.
-    pub fn bigint(&self, column: Column) -> i64 {
-        // SAFETY: as above.
-        unsafe { value_in(self.0, column).value() as i64 }
-    }
-}
-
 /// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
 type Condition = (Column, u32, u32, pg_sys::Datum);
 
 /// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
 /// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
-pub fn scan_later(session_id: &[u8], time: i64, row: impl FnMut(&Row)) -> Result<(), ErrorReport> {
+pub fn scan_later(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
     // SAFETY: a transaction is open.
-    scan_views(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, row)
+    scan_views(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
 }
 
 /// Shows the page views of a session, as a snapshot shows them.
 pub fn scan_session(
     session_id: &[u8],
     snapshot: pg_sys::Snapshot,
-    row: impl FnMut(&Row),
+    show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
-    scan_views(session_id, i64::MIN, snapshot, row)
+    scan_views(session_id, i64::MIN, snapshot, show)
 }
 
 fn scan_views(
     session_id: &[u8],
     time: i64,
     snapshot: pg_sys::Snapshot,
-    mut row: impl FnMut(&Row),
+    mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
     let (table, index) = (state::page_views()?, state::table(c"page_views_session_id_viewed_at_idx")?);
     let conditions = [
         (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
         (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
     ];
-    scan(table, index, &conditions, snapshot, |found| {
-        row(found);
+    scan(table, index, &conditions, snapshot, |view| {
+        show(view);
         Ok(true)
     })
 }
@@ -809,14 +772,13 @@ pub fn without_own_changes<R>(
     }
 }
 
-/// Shows the rows of a table whose first column, a `bigint` and the first one of its primary key, is above one number and not
-/// above another, in its order, until `row` returns false. For batches: to plan the query for each one takes as long as
-/// counting some dozens of its rows.
+/// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
+/// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
 pub fn scan_ids(
     table: pg_sys::Oid,
     above: i64,
     up_to: i64,
-    row: impl FnMut(&Row) -> Result<bool, ErrorReport>,
+    show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
     // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
     let index = unsafe {
@@ -837,21 +799,22 @@ pub fn scan_ids(
         (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
     ];
     // SAFETY: a transaction is open.
-    scan(table, index, &conditions, unsafe { pg_sys::GetLatestSnapshot() }, row)
+    scan(table, index, &conditions, unsafe { pg_sys::GetLatestSnapshot() }, show)
 }
 
-/// Shows the rows that a snapshot shows and that fulfil the conditions, in the order of the index, until `row` returns
+/// Shows the page views that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns
 /// false.
 fn scan(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
     conditions: &[Condition; 2],
     snapshot: pg_sys::Snapshot,
-    mut row: impl FnMut(&Row) -> Result<bool, ErrorReport>,
+    mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
     let mut keys = [pg_sys::ScanKeyData::default(); 2];
     // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
-    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes.
+    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes. A row
+    // stays as it is until the slot is given the next one.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
@@ -864,7 +827,8 @@ fn scan(
         let slot = pg_sys::table_slot_create(relation, null_mut());
         let mut goes_on = true;
         while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
-            goes_on = row(&Row::of(slot))?;
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
+            goes_on = show(&page_views::view_of(tuple))?;
             pgrx::check_for_interrupts!();
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
