@@ -329,7 +329,7 @@ fn count_batch(
     }
 
     let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
-    let (mut tally, mut sessions_found) = (Tally::default(), 0);
+    let (mut tally, mut sessions_found) = (Tally::for_views(usize::try_from(limit).unwrap_or(0)), 0);
     let (mut counted, mut last) = (0, run.cursor);
     table::scan_ids(page_views, run.cursor, run.target, |view| {
         tally.add(view);

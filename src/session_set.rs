@@ -126,13 +126,12 @@ impl Sessions {
         known: &mut KnownSessions,
     ) -> Result<Change, ErrorReport> {
         let mut change = Change::default();
-        let mut others: Vec<_> = deltas
-            .iter()
-            .filter_map(|(session_id, delta)| {
-                let digest = known.digests.digest(session_id);
-                (!known.digests.meet(digest)).then_some((session_id, *delta, digest))
-            })
-            .collect();
+        let digests: Vec<_> = deltas.keys().map(|session_id| known.digests.digest(session_id)).collect();
+        known.digests.approach(&digests);
+        let others = deltas.iter().zip(digests).filter_map(|((session_id, delta), digest)| {
+            (!known.digests.meet(digest)).then_some((session_id, *delta, digest))
+        });
+        let mut others: Vec<_> = others.collect();
         others.sort_unstable_by_key(|(session_id, _, _)| *session_id);
         for others in others.chunks(AT_ONCE) {
             let are_expected_new = known.novelty.is_likely();

@@ -109,6 +109,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// With room for the sessions of so many views, or for as many as there are before it is full.
+    pub fn for_views(views: usize) -> Self {
+        Tally { sessions: HashMap::with_capacity(views.min(FULL)), ..Tally::default() }
+    }
+
     /// Counts a view that has come into the aggregates.
     pub fn add(&mut self, view: &PageView) {
         self.count(view, 1);
