@@ -48,12 +48,9 @@ pub struct Columns<'r> {
 impl<'r> Columns<'r> {
     /// # Safety
     /// The tuple must outlive `'r`. Of the columns that are then asked for, in their order and by their types, none may be NULL.
-    pub unsafe fn of(tuple: pg_sys::HeapTuple) -> Self {
+    pub unsafe fn of(tuple: pg_sys::HeapTupleHeader) -> Self {
         // SAFETY: as the caller vouches; the header says where the values begin.
-        let row = unsafe {
-            let header = (*tuple).t_data;
-            header.cast::<u8>().add(usize::from((*header).t_hoff))
-        };
+        let row = unsafe { tuple.cast::<u8>().add(usize::from((*tuple).t_hoff)) };
         Columns { row, offset: 0, lifetime: PhantomData }
     }
 

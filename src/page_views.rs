@@ -204,7 +204,7 @@ impl TransitionTable {
 /// It must be one, and outlive the result: with the columns that the install script chose, which are NOT NULL.
 pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
     // SAFETY: as the caller vouches.
-    let mut columns = unsafe { Columns::of(tuple) };
+    let mut columns = unsafe { Columns::of((*tuple).t_data) };
     PageView {
         id: columns.bigint(),
         path: columns.text(),

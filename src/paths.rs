@@ -21,7 +21,7 @@ use crate::{error, maintenance, spi, state};
 /// Columns of `path_totals` up to the last one read here.
 const COLUMNS: i32 = 6;
 
-/// A scan of all pages, each looked at once, that does not drive others out of the server's memory.
+/// A scan of all pages, which looks at each once and lists its rows, and does not drive others out of the server's memory.
 const SCAN: u32 = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
     | pg_sys::ScanOptions::SO_ALLOW_STRAT
     | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
@@ -160,12 +160,14 @@ fn uncounted(state: State) -> Result<HashMap<Key, Count>, ErrorReport> {
     })
 }
 
-/// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table.
+/// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table. The server is asked for
+/// the first row of each page, and the others are read from its list: a guarded call for each row takes as long as the row.
 fn scan(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
     let table = state::table(c"path_totals")?;
-    // SAFETY: the table is locked and open from here to `table_close`, and each tuple is read before the next one is asked for;
-    // its columns are of these types, and NOT NULL. The active snapshot stays active while the function runs. An error aborts
-    // the transaction, which closes all.
+    // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of the page that it is at, and has
+    // listed the rows of it that the snapshot shows, as it does for every snapshot that a statement can have: they stay where
+    // they are until it is asked for the next page, and have these columns, NOT NULL. The active snapshot stays active while
+    // the function runs. An error aborts the transaction, which closes all.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         // As our install script made it.
@@ -174,18 +176,21 @@ fn scan(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorR
         }
         let snapshot = pg_sys::GetActiveSnapshot();
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, null_mut(), null_mut(), SCAN);
-        loop {
-            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
-            if tuple.is_null() {
-                break;
+        let at = scan.cast::<pg_sys::HeapScanDescData>();
+        while !pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection).is_null() {
+            let page = pg_sys::BufferGetPage((*at).rs_cbuf);
+            let listed = &(&(*at).rs_vistuples)[..(*at).rs_ntuples as usize];
+            for offset in listed {
+                let tuple = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, *offset));
+                let mut columns = Columns::of(tuple.cast());
+                let (path, slot) = (columns.text(), columns.integer());
+                if columns.bigint() == epoch {
+                    let views = columns.bigint();
+                    columns.text(); // the page type
+                    row(path, slot, Count { views, last_view_id: columns.bigint() });
+                }
             }
-            let mut columns = Columns::of(tuple);
-            let (path, slot) = (columns.text(), columns.integer());
-            if columns.bigint() == epoch {
-                let views = columns.bigint();
-                columns.text(); // the page type
-                row(path, slot, Count { views, last_view_id: columns.bigint() });
-            }
+            (*at).rs_cindex = (*at).rs_ntuples - 1; // all of them have been seen
             pgrx::check_for_interrupts!();
         }
         pg_sys::heap_endscan(scan);
