@@ -79,13 +79,10 @@ mod present {
         if event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT
             && let Some(statement) = FAULT_AT_COMMIT.get()
         {
-            // SAFETY: the transaction is still open, but there may be no snapshot.
-            unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-            if let Err(error) = pgrx::Spi::run(&statement.to_string_lossy()) {
+            let run = || pgrx::Spi::run(&statement.to_string_lossy());
+            if let Err(error) = crate::transaction::with_snapshot(run) {
                 pgrx::error!("{error}");
             }
-            // SAFETY: as pushed above.
-            unsafe { pg_sys::PopActiveSnapshot() };
         }
     }
 

@@ -103,7 +103,7 @@ pub fn in_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Resul
 
 /// Runs `work` with a snapshot, for code of the server that wants some snapshot to be there: to fetch a long value from where it
 /// is kept, say. What counts takes its own.
-pub fn with_snapshot<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
+pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
     // SAFETY: a transaction is open; an error that is raised pops the snapshot with it.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     let result = work();

@@ -163,26 +163,18 @@ pub unsafe fn insert_index_tuples(
     moved: Option<NeedsIndexes>,
     conflict: *mut bool,
 ) {
-    let (is_moved, reports_conflict) = (moved.is_some(), !conflict.is_null());
+    let (is_moved, may_conflict) = (moved.is_some(), !conflict.is_null());
     // SAFETY: as the caller vouches.
     unsafe {
         #[cfg(feature = "pg15")]
-        pg_sys::ExecInsertIndexTuples(
-            table,
-            slot,
-            executor,
-            is_moved,
-            reports_conflict,
-            conflict,
-            null_mut(),
-        );
+        pg_sys::ExecInsertIndexTuples(table, slot, executor, is_moved, may_conflict, conflict, null_mut());
         #[cfg(not(feature = "pg15"))]
         pg_sys::ExecInsertIndexTuples(
             table,
             slot,
             executor,
             is_moved,
-            reports_conflict,
+            may_conflict,
             conflict,
             null_mut(),
             moved == Some(NeedsIndexes::Summarizing),
