@@ -68,6 +68,8 @@ thread_local! {
 thread_local! {
     /// Tables that were looked up, each as long as neither it nor a schema has changed.
     static TABLES: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
+    /// How often it was told of a change: what is looked up while it hears of one may be found as it was before.
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The table `site_stats.<name>` as it is called now.
@@ -77,6 +79,7 @@ pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
     if let Some(table) = known {
         return Ok(table);
     }
+    let changes = CHANGES.get();
     // SAFETY: look-ups in the system caches with NUL-terminated names; a transaction is open.
     let found = unsafe {
         match pg_sys::get_namespace_oid(c"site_stats".as_ptr(), true) {
@@ -87,7 +90,9 @@ pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
     if found == pg_sys::InvalidOid {
         return Err(error::not_installed(&name.to_string_lossy()));
     }
-    TABLES.with_borrow_mut(|tables| tables.push((name, found)));
+    if CHANGES.get() == changes {
+        TABLES.with_borrow_mut(|tables| tables.push((name, found)));
+    }
     Ok(found)
 }
 
@@ -206,6 +211,7 @@ extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys
     if CACHE.get().is_some_and(|cached| is_it(cached.page_views)) {
         CACHE.set(None);
     }
+    CHANGES.set(CHANGES.get().wrapping_add(1));
     TABLES.with_borrow_mut(|tables| tables.retain(|(_, table)| !is_it(*table)));
     session_set::note_change(relation);
 }
@@ -213,6 +219,7 @@ extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys
 /// Forgets whose tables are whose: one schema may have been renamed, and another one have its name.
 #[pg_guard]
 extern "C-unwind" fn schema_changes(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    CHANGES.set(CHANGES.get().wrapping_add(1));
     TABLES.with_borrow_mut(Vec::clear);
 }
 

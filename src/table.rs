@@ -213,16 +213,25 @@ impl Table {
     /// Whether the row with this key is at this place, in its latest version, and nobody is changing it: then it is the
     /// current row.
     fn is_at(&mut self, place: Place, key: &[Key]) -> bool {
+        if !self.is_row_at(place) {
+            return false;
+        }
+        let is_it = self.has_key(key);
+        if !is_it {
+            // SAFETY: the slot is ours.
+            unsafe { pg_sys::ExecClearTuple(self.slot) };
+        }
+        is_it
+    }
+
+    /// Whether there is a row at this place, in its latest version, and nobody is changing it: then it is the current row.
+    pub fn is_row_at(&mut self, place: Place) -> bool {
+        if place.0 >= self.blocks && place.0 >= self.length() {
+            return false;
+        }
         // SAFETY: the relation is open, and its lock keeps it from becoming shorter; a place beyond its end, as a VACUUM may
         // have left it, is not read. What was stored at the place by others has the table's columns, too.
         unsafe {
-            if place.0 >= self.blocks {
-                self.blocks =
-                    pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM);
-            }
-            if place.0 >= self.blocks {
-                return false;
-            }
             let dirty = self.dirty;
             let is_there = self.fetch(place.0, |relation, buffer, tuple| {
                 let page = pg_sys::BufferGetPage(buffer);
@@ -243,11 +252,65 @@ impl Table {
             }
             let is_free = (*self.dirty).xmin == pg_sys::InvalidTransactionId
                 && (*self.dirty).xmax == pg_sys::InvalidTransactionId;
-            if is_free && self.has_key(key) {
-                return true;
+            if !is_free {
+                pg_sys::ExecClearTuple(self.slot);
             }
-            pg_sys::ExecClearTuple(self.slot);
-            false
+            is_free
+        }
+    }
+
+    /// How many blocks the table has.
+    pub fn length(&mut self) -> u32 {
+        // SAFETY: the relation is open.
+        self.blocks = unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM)
+        };
+        self.blocks
+    }
+
+    /// The places of a block that a row may be at.
+    pub fn places_in(&self, block: u32) -> impl Iterator<Item = Place> + use<> {
+        let last = self.look_at(block, |page| {
+            // SAFETY: the page is locked.
+            unsafe { pg_sys::PageGetMaxOffsetNumber(page) }
+        });
+        (1..=last).map(move |number| Place(block, number))
+    }
+
+    /// Looks for a block before another one that takes the current row: a certain one, as long as that has room by the
+    /// fillfactor, or else the first one behind it that has no row of anybody.
+    pub fn room_before(&self, end: u32, certain: Option<u32>) -> Option<u32> {
+        if certain.is_some_and(|block| block < end && self.look_at(block, |page| self.has_room_in(page))) {
+            return certain;
+        }
+        (certain.map_or(0, |block| block + 1)..end).find(|block| {
+            pgrx::check_for_interrupts!();
+            self.look_at(*block, has_no_row)
+        })
+    }
+
+    /// Whether a page has room for another row like the current one, beside what the fillfactor keeps for new versions.
+    fn has_room_in(&self, page: pg_sys::Page) -> bool {
+        // SAFETY: a row was found; the page is locked; the relation is open, and a table's options are of this type.
+        unsafe {
+            let options = (*self.relation).rd_options.cast::<pg_sys::StdRdOptions>().as_ref();
+            let filled = options.map_or(pg_sys::HEAP_DEFAULT_FILLFACTOR as i32, |options| options.fillfactor);
+            let kept = pg_sys::BLCKSZ as usize * usize::try_from(100 - filled).unwrap_or(0) / 100;
+            let length = usize::try_from((*self.tuple()).t_len).unwrap_or(usize::MAX);
+            pg_sys::PageGetHeapFreeSpace(page) >= length.next_multiple_of(size_of::<u64>()) + kept
+        }
+    }
+
+    /// Shows a page of the table, pruned if that is due.
+    fn look_at<R>(&self, block: u32, look: impl FnOnce(pg_sys::Page) -> R) -> R {
+        // SAFETY: the relation is open; the caller names a block that it has. The page is locked while it is shown.
+        unsafe {
+            let buffer = pg_sys::ReadBuffer(self.relation, block);
+            pg_sys::heap_page_prune_opt(self.relation, buffer);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let seen = look(pg_sys::BufferGetPage(buffer));
+            pg_sys::UnlockReleaseBuffer(buffer);
+            seen
         }
     }
 
@@ -465,6 +528,31 @@ impl Table {
         self.outcome(result)
     }
 
+    /// Moves the row found into a block that has room for it, and returns where it is now: elsewhere, if the room is taken. No
+    /// place, and nothing is changed, if somebody else has changed it first.
+    pub fn move_to(&mut self, block: u32) -> Result<Option<Place>, ErrorReport> {
+        // SAFETY: a row was found. Its copy is of this table, and is freed when all have read it. The file's entry is there or
+        // the pointer is null; it says where a new row is to be put first. The row is removed before the index is told of the
+        // copy, so that its key is free.
+        unsafe {
+            let copy = pg_sys::heap_copytuple(self.tuple());
+            let old = (*self.slot).tts_tid;
+            if let Some(file) = (*self.relation).rd_smgr.as_mut() {
+                file.smgr_targblock = block;
+            }
+            pg_sys::heap_insert(self.relation, copy, self.command, 0, null_mut());
+            let place = (*copy).t_self;
+            let is_removed = self.remove(old)?;
+            if is_removed {
+                self.add_to_indexes(copy, Entry::New);
+            } else {
+                self.take_back(place)?;
+            }
+            pg_sys::heap_freetuple(copy);
+            Ok(is_removed.then(|| place_of(place)))
+        }
+    }
+
     /// Inserts a row that nobody else can be inserting. The values are those of the first columns; others are NULL.
     pub fn insert(&mut self, values: &[pg_sys::Datum]) {
         let tuple = self.form(values);
@@ -675,6 +763,18 @@ unsafe fn has_room(buffer: pg_sys::Buffer) -> bool {
         let page = pg_sys::BufferGetPage(buffer);
         let flags = (*page.cast::<pg_sys::PageHeaderData>()).pd_flags;
         pg_sys::PageGetHeapFreeSpace(page) >= ROOM && u32::from(flags) & pg_sys::PD_PAGE_FULL == 0
+    }
+}
+
+/// Whether a page has no row, of whatever age.
+fn has_no_row(page: pg_sys::Page) -> bool {
+    // SAFETY: the page is one of a heap, and locked.
+    unsafe {
+        let mut numbers = 1..=pg_sys::PageGetMaxOffsetNumber(page);
+        numbers.all(|number| {
+            let flags = (*pg_sys::PageGetItemId(page, number)).lp_flags();
+            flags == pg_sys::LP_UNUSED || flags == pg_sys::LP_DEAD
+        })
     }
 }
 

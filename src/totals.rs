@@ -18,9 +18,10 @@ use crate::tally::{Key, PathDelta, Tally, in_order};
 use crate::{datum, session_set, slots};
 
 /// Columns of `path_totals`. The first ones of each table are its primary key.
-mod path_totals {
+pub mod path_totals {
     use super::Column;
     pub const COUNT: i32 = 8;
+    pub const SLOT: Column = 2;
     pub const EPOCH: Column = 3;
     pub const VIEWS: Column = 4;
     pub const PAGE_TYPE: Column = 5;

@@ -10,9 +10,11 @@ use std::ffi::CStr;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_extern, pg_sys};
 
+use crate::places::Place;
 use crate::spi::{Connection, See, Statement};
+use crate::table::Table;
 use crate::tally::{PathDelta, Tally};
-use crate::totals::Days;
+use crate::totals::{Days, path_totals};
 use crate::{error, settings, slots, spi, state, totals};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
@@ -201,7 +203,41 @@ pub fn fold(
     idle_days.retain(|_, views| *views != 0);
     totals::write_counters(epoch, 0, &tally.paths, idle_days, visitors)?;
     let taken = [paths.len(), days.len(), site.len()].map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
-    Ok(Folded { rows: taken.iter().sum(), is_more: !are_all || taken.contains(&i64::from(max_rows)) })
+    let moved = compact_paths(epoch, max_rows)?;
+    let is_more = !are_all || taken.contains(&i64::from(max_rows)) || moved == max_rows;
+    Ok(Folded { rows: taken.iter().sum(), is_more })
+}
+
+/// Moves rows from the end of `path_totals` into blocks before them that hold none any more: at most so many, and returns how
+/// many. A busy time drives the rows of much viewed paths out of their pages, to the end of the table, where they keep it long
+/// when all that lies between has been folded; but whoever reads the statistics scans it whole. VACUUM then cuts off the end.
+///
+/// The caller has borrowed slot 0. A row of another slot or epoch ends it: nothing before that can be cut off.
+fn compact_paths(epoch: i64, max_rows: i32) -> Result<i32, ErrorReport> {
+    use path_totals::{COUNT, EPOCH, SLOT};
+    let mut table = Table::open(c"path_totals", COUNT)?;
+    let (mut moved, mut target) = (0, None);
+    'rows: for block in (0..table.length()).rev() {
+        for place in table.places_in(block) {
+            if !table.is_row_at(place) {
+                continue;
+            }
+            let may_move = table.integer(SLOT) == 0 && table.bigint(EPOCH) == epoch;
+            if !may_move || moved == max_rows {
+                break 'rows;
+            }
+            target = table.room_before(block, target);
+            let Some(target) = target else { break 'rows };
+            if table.move_to(target)?.is_none_or(|Place(block, _)| block != target) {
+                break 'rows;
+            }
+            moved += 1;
+        }
+    }
+    table.close();
+    // SAFETY: a transaction is open. Another command may write the rows again.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(moved)
 }
 
 /// Borrows the idle slots of the first `max_rows` rows that are in other slots than 0. Also returns whether these are all
