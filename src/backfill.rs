@@ -14,11 +14,11 @@ use crate::fault::{self, Point};
 use crate::locks::{Class, Lock, Mode};
 use crate::settings::{self, BATCH_SIZES};
 use crate::spi::{Connection, Rows, See, Statement};
-use crate::table::{self, Key, New, Table};
+use crate::table::{Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
-use crate::{datum, error, growth, pending, requests, session_set, spi, state, totals, transaction};
+use crate::{datum, error, growth, pending, requests, scans, session_set, spi, state, totals, transaction};
 
 /// Rows that one turn of folding moves, and turns at most.
 pub const FOLD_ROWS: i32 = 5_000;
@@ -331,7 +331,7 @@ fn count_batch(
     let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
     let (mut tally, mut sessions_found) = (Tally::for_views(usize::try_from(limit).unwrap_or(0)), 0);
     let (mut counted, mut last) = (0, run.cursor);
-    table::scan_ids(page_views, run.cursor, run.target, |view| {
+    scans::views_between(page_views, run.cursor, run.target, |view| {
         tally.add(view);
         (counted, last) = (counted + 1, view.id);
         if tally.is_full() {

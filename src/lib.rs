@@ -15,6 +15,8 @@
 //! | `totals` | the only code that counts: a tally into the aggregates |
 //! | `session_set` | ... of sessions |
 //! | `table` | the way to a row of the aggregates, past the executor |
+//! | `indexes` | ... and of it into their indexes |
+//! | `scans` | the way to page views, and to rows of small tables, without a plan |
 //! | `places` | what a process remembers of rows that it has written |
 //! | `reads` | statistics in the transaction that has changed them |
 //! | `paths` | the most viewed paths, and the sums over all |
@@ -61,6 +63,7 @@ mod error;
 mod fault;
 mod foreground;
 mod growth;
+mod indexes;
 mod launcher;
 mod locks;
 mod maintenance;
@@ -71,6 +74,7 @@ mod places;
 mod process;
 mod reads;
 mod requests;
+mod scans;
 mod session_set;
 mod sessions;
 mod settings;

@@ -13,7 +13,7 @@ use pgrx::{pg_extern, pg_sys};
 use crate::backfill::{STOP, is_unfinished, valid_batch_size};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{Connection, See, Statement};
-use crate::{datum, error, pending, process, spi, state, table, worker};
+use crate::{datum, error, pending, process, scans, spi, state, worker};
 
 /// How often `wait_for_backfill()` looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ pub struct Request {
 /// Takes all requests away; the newest counts, if there is any.
 pub fn take(connection: &Connection) -> Result<Option<Request>, ErrorReport> {
     // As nearly always: looking costs a fraction of the statement.
-    if table::is_empty(c"backfill_requests")? {
+    if scans::is_empty(c"backfill_requests")? {
         return Ok(None);
     }
     let taken = TAKE.run(connection, See::Current, &[])?;

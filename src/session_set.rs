@@ -18,9 +18,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::places::{Digest, Digests, Novelty};
-use crate::table::{self, Column, Key, New, Table};
+use crate::table::{Column, Key, New, Table};
 use crate::totals::{AT_ONCE, By};
-use crate::{datum, pending, state, tally};
+use crate::{datum, pending, scans, state, tally};
 
 /// Columns of `sessions`. The first one is its primary key.
 const COLUMNS: i32 = 3;
@@ -224,9 +224,9 @@ fn count_before(
 ) -> Result<Option<i64>, ErrorReport> {
     let (place, now) = (table.place(), Counted::read(table, epoch));
     let mut views = 0;
-    let committed = table::without_own_changes(|snapshot| {
+    let committed = scans::without_own_changes(|snapshot| {
         let state = state::seen_by(snapshot)?;
-        table::scan_session(session_id, snapshot, |view| {
+        scans::session_views(session_id, snapshot, |view| {
             views += i64::from(view.id <= state.cursor || view.id > state.target);
         })?;
         Ok(if table.find_in(key, snapshot) { Counted::read(table, epoch) } else { Counted::default() })

@@ -7,7 +7,7 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::locks::{Lock, Mode};
 use crate::spi::{See, Statement};
-use crate::{datum, error, requests, settings, spi, table};
+use crate::{datum, error, requests, scans, settings, spi};
 
 /// A text that a site passes.
 struct Argument {
@@ -131,7 +131,7 @@ fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static s
     let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
     let (mut is_duplicate, mut in_last_minute) = (false, 0);
     let since = now - window.max(60) * SECOND;
-    table::scan_later(session_id, since, |view| {
+    scans::later_views(session_id, since, |view| {
         is_duplicate |= view.viewed_at > now - window * SECOND && view.path == path;
         in_last_minute += i64::from(view.viewed_at > now - 60 * SECOND);
     })?;

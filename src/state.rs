@@ -18,8 +18,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::locks::{Class, Lock, Mode};
-use crate::table::{self, Column};
-use crate::{error, session_set};
+use crate::table::Column;
+use crate::{error, scans, session_set};
 
 /// Columns of `backfill_state`. The first one is its primary key, and true.
 pub mod columns {
@@ -68,7 +68,7 @@ thread_local! {
 thread_local! {
     /// Tables that were looked up, each as long as neither it nor a schema has changed.
     static TABLES: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
-    /// How often it was told of a change: what is looked up while it hears of one may be found as it was before.
+    /// How often this process was told of a change. What it looks up while it hears of one, it may find as it was before.
     static CHANGES: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -246,7 +246,7 @@ impl StateRow<'_> {
 /// Shows the row as a snapshot sees it. It is read directly: this runs in every statement of a writer that is not served from
 /// the cache, and in every batch.
 pub fn read_row<R>(snapshot: pg_sys::Snapshot, show: impl FnOnce(&StateRow) -> R) -> Result<R, ErrorReport> {
-    table::show_first(table(c"backfill_state")?, snapshot, |row| match row {
+    scans::show_first(table(c"backfill_state")?, snapshot, |row| match row {
         Some(row) if row.len() >= columns::COUNT => Ok(show(&StateRow(row))),
         _ => Err(error::not_installed("backfill_state")),
     })

@@ -5,22 +5,20 @@
 //! A row is found with a dirty snapshot, as a unique index looks for a conflict: what another transaction is about to insert
 //! or delete is seen, and waited for. So a row that `find` returns is the latest there is, and nobody who counts is in
 //! the middle of changing it; if somebody comes first after all, the write returns `false`, and the caller finds again.
-//!
-//! Indexes are maintained by the executor's own function, so that one which the owner adds is maintained too.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 
 use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::indexes::{Entry, Indexes};
 use crate::places::Place;
-use crate::tally::PageView;
 use crate::version::{self, NeedsIndexes};
-use crate::{datum, error, page_views, pending, state};
+use crate::{datum, error, pending, state};
 
 /// A column, counted from 1.
 pub type Column = i16;
@@ -81,6 +79,7 @@ pub struct Table {
     command: pg_sys::CommandId,
     /// The transaction's snapshot, where it has one from its first statement to its end.
     snapshot: Option<pg_sys::Snapshot>,
+    /// Only a new row and one that left its page need them.
     indexes: Option<Indexes>,
     /// How long the table is at least.
     blocks: u32,
@@ -97,14 +96,6 @@ pub struct Table {
 struct Walk {
     index: pg_sys::Relation,
     scan: pg_sys::IndexScanDesc,
-}
-
-/// All indexes of a table, open to be written: only a new row and one that left its page need them.
-#[derive(Clone, Copy)]
-struct Indexes {
-    executor: NonNull<pg_sys::EState>,
-    relation: NonNull<pg_sys::ResultRelInfo>,
-    slot: *mut pg_sys::TupleTableSlot,
 }
 
 impl Table {
@@ -151,9 +142,7 @@ impl Table {
         // SAFETY: all of it was opened by `open`, and is not used any more.
         unsafe {
             if let Some(indexes) = self.indexes {
-                pg_sys::ExecCloseIndices(indexes.relation.as_ptr());
-                pg_sys::ExecDropSingleTupleTableSlot(indexes.slot);
-                pg_sys::FreeExecutorState(indexes.executor.as_ptr());
+                indexes.close();
             }
             for slot in self.spare.into_iter().chain(self.unpublished) {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
@@ -277,13 +266,13 @@ impl Table {
         (1..=last).map(move |number| Place(block, number))
     }
 
-    /// Looks for a block before another one that takes the current row: a certain one, as long as that has room by the
-    /// fillfactor, or else the first one behind it that has no row of anybody.
-    pub fn room_before(&self, end: u32, certain: Option<u32>) -> Option<u32> {
-        if certain.is_some_and(|block| block < end && self.look_at(block, |page| self.has_room_in(page))) {
-            return certain;
+    /// Looks for a block before `end` that takes the current row: the one that took the last one, as long as it has room, or
+    /// else the first one behind it that has no row.
+    pub fn room_before(&self, end: u32, last: Option<u32>) -> Option<u32> {
+        if last.is_some_and(|block| block < end && self.look_at(block, |page| self.has_room_in(page))) {
+            return last;
         }
-        (certain.map_or(0, |block| block + 1)..end).find(|block| {
+        (last.map_or(0, |block| block + 1)..end).find(|block| {
             pgrx::check_for_interrupts!();
             self.look_at(*block, has_no_row)
         })
@@ -494,7 +483,7 @@ impl Table {
                 version::update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
             self.written = Some(place_of((*tuple).t_self));
             if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
-                self.add_to_indexes(tuple, Entry::Moved(needs));
+                self.indexes().insert(tuple, Entry::Moved(needs));
             }
             pg_sys::heap_freetuple(tuple);
             self.outcome(result)
@@ -544,7 +533,7 @@ impl Table {
             let place = (*copy).t_self;
             let is_removed = self.remove(old)?;
             if is_removed {
-                self.add_to_indexes(copy, Entry::New);
+                self.indexes().insert(copy, Entry::New);
             } else {
                 self.take_back(place)?;
             }
@@ -560,7 +549,7 @@ impl Table {
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
             self.written = Some(place_of((*tuple).t_self));
-            self.add_to_indexes(tuple, Entry::New);
+            self.indexes().insert(tuple, Entry::New);
             pg_sys::heap_freetuple(tuple);
         }
     }
@@ -575,7 +564,7 @@ impl Table {
         // SAFETY: a tuple of this table, which is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
-            let is_first = self.add_to_indexes(tuple, Entry::UnlessThere);
+            let is_first = self.indexes().insert(tuple, Entry::UnlessThere);
             let place = (*tuple).t_self;
             pg_sys::heap_freetuple(tuple);
             if is_first {
@@ -640,10 +629,7 @@ impl Table {
         self.spare.push(slot);
         // SAFETY: the slot holds a row that is in this table at the place that it names.
         unsafe {
-            let indexes = *self.indexes.get_or_insert_with(|| Indexes::open(self.relation));
-            let mut conflict = false;
-            indexes.insert(slot, Entry::UnlessThere, &mut conflict);
-            if !conflict {
+            if self.indexes().insert_from(slot, Entry::UnlessThere) {
                 self.written = Some(place_of((*slot).tts_tid));
                 return Ok(true);
             }
@@ -725,20 +711,9 @@ impl Table {
         }
     }
 
-    /// Adds a tuple that is in the table to its indexes; false if the primary key has another one already.
-    ///
-    /// # Safety
-    /// The tuple must be in this table, at the place that it names.
-    unsafe fn add_to_indexes(&mut self, tuple: pg_sys::HeapTuple, entry: Entry) -> bool {
-        let mut conflict = false;
-        // SAFETY: as the caller vouches; the slot lets go of the tuple before anybody frees it.
-        unsafe {
-            let indexes = *self.indexes.get_or_insert_with(|| Indexes::open(self.relation));
-            pg_sys::ExecStoreHeapTuple(tuple, indexes.slot, false);
-            indexes.insert(indexes.slot, entry, &mut conflict);
-            pg_sys::ExecClearTuple(indexes.slot);
-        }
-        !conflict
+    fn indexes(&mut self) -> &Indexes {
+        // SAFETY: the relation is open and locked, and stays so until `close`, which closes them first.
+        self.indexes.get_or_insert_with(|| unsafe { Indexes::open(self.relation) })
     }
 }
 
@@ -781,215 +756,4 @@ fn has_no_row(page: pg_sys::Page) -> bool {
 fn place_of(tid: pg_sys::ItemPointerData) -> Place {
     let (block, offset) = item_pointer_get_both(tid);
     Place(block, offset)
-}
-
-/// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
-type Condition = (Column, u32, u32, pg_sys::Datum);
-
-/// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
-/// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
-pub fn scan_later(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
-    // SAFETY: a transaction is open.
-    scan_views(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
-}
-
-/// Shows the page views of a session, as a snapshot shows them.
-pub fn scan_session(
-    session_id: &[u8],
-    snapshot: pg_sys::Snapshot,
-    show: impl FnMut(&PageView),
-) -> Result<(), ErrorReport> {
-    scan_views(session_id, i64::MIN, snapshot, show)
-}
-
-fn scan_views(
-    session_id: &[u8],
-    time: i64,
-    snapshot: pg_sys::Snapshot,
-    mut show: impl FnMut(&PageView),
-) -> Result<(), ErrorReport> {
-    let (table, index) = (state::page_views()?, state::table(c"page_views_session_id_viewed_at_idx")?);
-    let conditions = [
-        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
-        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
-    ];
-    scan(table, index, &conditions, snapshot, |view| {
-        show(view);
-        Ok(true)
-    })
-}
-
-/// Whether a table has no row that is committed now, or this transaction's own.
-pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
-    // SAFETY: a transaction is open.
-    show_first(state::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
-}
-
-/// Shows a row of a small table as a snapshot sees it, the first one met; nothing if there is none. What is shown lives as long
-/// as `show` runs.
-pub fn show_first<R>(
-    table: pg_sys::Oid,
-    snapshot: pg_sys::Snapshot,
-    show: impl FnOnce(Option<&[Option<pg_sys::Datum>]>) -> Result<R, ErrorReport>,
-) -> Result<R, ErrorReport> {
-    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
-    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
-    // closes all three.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let snapshot = pg_sys::RegisterSnapshot(snapshot);
-        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, null_mut());
-        let tuple = pg_sys::systable_getnext(scan);
-        let row = (!tuple.is_null()).then(|| {
-            let description = (*relation).rd_att;
-            let columns = usize::try_from((*description).natts).unwrap_or(0);
-            let mut values = vec![pg_sys::Datum::from(0); columns];
-            let mut nulls = vec![false; columns];
-            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
-            row.collect::<Vec<_>>()
-        });
-        let shown = show(row.as_deref());
-        pg_sys::systable_endscan(scan);
-        pg_sys::UnregisterSnapshot(snapshot);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        shown
-    }
-}
-
-/// Runs `work` with a snapshot of what is committed now, in which this transaction has done nothing yet.
-pub fn without_own_changes<R>(
-    work: impl FnOnce(pg_sys::Snapshot) -> Result<R, ErrorReport>,
-) -> Result<R, ErrorReport> {
-    // SAFETY: a transaction is open. Registering makes a copy, which is ours to change; an error in between ends the
-    // transaction, which lets go of it.
-    unsafe {
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        (*snapshot).curcid = pg_sys::FirstCommandId;
-        let result = work(snapshot);
-        pg_sys::UnregisterSnapshot(snapshot);
-        result
-    }
-}
-
-/// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
-/// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
-pub fn scan_ids(
-    table: pg_sys::Oid,
-    above: i64,
-    up_to: i64,
-    show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
-) -> Result<(), ErrorReport> {
-    // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
-    let index = unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let key = version::primary_key(relation);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        let begins_with_id = key != pg_sys::InvalidOid && {
-            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
-            let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
-            pg_sys::index_close(index, pg_sys::NoLock as i32);
-            first == 1
-        };
-        begins_with_id.then_some(key)
-    };
-    let Some(index) = index else { return Err(error::no_primary_key()) };
-    let conditions = [
-        (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
-        (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
-    ];
-    // SAFETY: a transaction is open.
-    scan(table, index, &conditions, unsafe { pg_sys::GetLatestSnapshot() }, show)
-}
-
-/// Shows the page views that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns
-/// false.
-fn scan(
-    table: pg_sys::Oid,
-    index: pg_sys::Oid,
-    conditions: &[Condition; 2],
-    snapshot: pg_sys::Snapshot,
-    mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
-) -> Result<(), ErrorReport> {
-    let mut keys = [pg_sys::ScanKeyData::default(); 2];
-    // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
-    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes. A row
-    // stays as it is until the slot is given the next one.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-        for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
-            pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
-        }
-        let snapshot = pg_sys::RegisterSnapshot(snapshot);
-        let scan = version::begin_scan(relation, index, snapshot, 2);
-        pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
-        let slot = pg_sys::table_slot_create(relation, null_mut());
-        let mut goes_on = true;
-        while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
-            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
-            goes_on = show(&page_views::view_of(tuple))?;
-            pgrx::check_for_interrupts!();
-        }
-        pg_sys::ExecDropSingleTupleTableSlot(slot);
-        pg_sys::index_endscan(scan);
-        pg_sys::UnregisterSnapshot(snapshot);
-        pg_sys::index_close(index, pg_sys::NoLock as i32);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    }
-    Ok(())
-}
-
-impl Indexes {
-    /// # Safety
-    /// The relation must be open until `Table::close`.
-    unsafe fn open(relation: pg_sys::Relation) -> Self {
-        // SAFETY: as the caller vouches. The relation is in no range table, which index 0 says.
-        unsafe {
-            let executor = pg_sys::CreateExecutorState();
-            let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
-            (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-            pg_sys::InitResultRelInfo(target, relation, 0, null_mut(), 0);
-            pg_sys::ExecOpenIndices(target, false);
-            let slot =
-                pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
-            // Neither is null: the server would have raised an error.
-            Indexes {
-                executor: NonNull::new_unchecked(executor),
-                relation: NonNull::new_unchecked(target),
-                slot,
-            }
-        }
-    }
-
-    /// Adds the tuple in a slot; `conflict` is set if another one has its key.
-    ///
-    /// # Safety
-    /// The slot must hold a tuple that is in the table, at the place that it names.
-    unsafe fn insert(&self, slot: *mut pg_sys::TupleTableSlot, entry: Entry, conflict: &mut bool) {
-        let conflict = if entry == Entry::UnlessThere { &raw mut *conflict } else { null_mut() };
-        // SAFETY: as the caller vouches; all three belong together.
-        unsafe {
-            version::insert_index_tuples(
-                self.relation.as_ptr(),
-                slot,
-                self.executor.as_ptr(),
-                match entry {
-                    Entry::New | Entry::UnlessThere => None,
-                    Entry::Moved(needs) => Some(needs),
-                },
-                conflict,
-            );
-        }
-    }
-}
-
-/// Why a tuple comes into the indexes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    New,
-    /// A new row, unless another one has its key.
-    UnlessThere,
-    /// A new version of a row, which is not found by the entries of the old one.
-    Moved(NeedsIndexes),
 }

@@ -1,0 +1,170 @@
+//! Scans without a plan: of page views by an index, and of tables of a few rows. For what is asked for each view, statement or
+//! batch, where a query costs more than its answer.
+
+use std::ffi::CStr;
+use std::ptr::null_mut;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::table::Column;
+use crate::tally::PageView;
+use crate::version;
+use crate::{datum, error, page_views, state};
+
+/// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
+type Condition = (Column, u32, u32, pg_sys::Datum);
+
+/// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
+/// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
+pub fn later_views(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
+    // SAFETY: a transaction is open.
+    session_views_since(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
+}
+
+/// Shows the page views of a session, as a snapshot shows them.
+pub fn session_views(
+    session_id: &[u8],
+    snapshot: pg_sys::Snapshot,
+    show: impl FnMut(&PageView),
+) -> Result<(), ErrorReport> {
+    session_views_since(session_id, i64::MIN, snapshot, show)
+}
+
+fn session_views_since(
+    session_id: &[u8],
+    time: i64,
+    snapshot: pg_sys::Snapshot,
+    mut show: impl FnMut(&PageView),
+) -> Result<(), ErrorReport> {
+    let (table, index) = (state::page_views()?, state::table(c"page_views_session_id_viewed_at_idx")?);
+    let conditions = [
+        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
+        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
+    ];
+    scan(table, index, &conditions, snapshot, |view| {
+        show(view);
+        Ok(true)
+    })
+}
+
+/// Whether a table has no row that is committed now, or this transaction's own.
+pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
+    // SAFETY: a transaction is open.
+    show_first(state::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
+}
+
+/// Shows a row of a small table as a snapshot sees it, the first one met; nothing if there is none. What is shown lives as long
+/// as `show` runs.
+pub fn show_first<R>(
+    table: pg_sys::Oid,
+    snapshot: pg_sys::Snapshot,
+    show: impl FnOnce(Option<&[Option<pg_sys::Datum>]>) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
+    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
+    // closes all three.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
+        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, null_mut());
+        let tuple = pg_sys::systable_getnext(scan);
+        let row = (!tuple.is_null()).then(|| {
+            let description = (*relation).rd_att;
+            let columns = usize::try_from((*description).natts).unwrap_or(0);
+            let mut values = vec![pg_sys::Datum::from(0); columns];
+            let mut nulls = vec![false; columns];
+            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
+            row.collect::<Vec<_>>()
+        });
+        let shown = show(row.as_deref());
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        shown
+    }
+}
+
+/// Runs `work` with a snapshot of what is committed now, in which this transaction has done nothing yet.
+pub fn without_own_changes<R>(
+    work: impl FnOnce(pg_sys::Snapshot) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    // SAFETY: a transaction is open. Registering makes a copy, which is ours to change; an error in between ends the
+    // transaction, which lets go of it.
+    unsafe {
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        (*snapshot).curcid = pg_sys::FirstCommandId;
+        let result = work(snapshot);
+        pg_sys::UnregisterSnapshot(snapshot);
+        result
+    }
+}
+
+/// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
+/// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
+pub fn views_between(
+    table: pg_sys::Oid,
+    above: i64,
+    up_to: i64,
+    show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
+) -> Result<(), ErrorReport> {
+    // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
+    let index = unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let key = version::primary_key(relation);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        let begins_with_id = key != pg_sys::InvalidOid && {
+            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
+            let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+            first == 1
+        };
+        begins_with_id.then_some(key)
+    };
+    let Some(index) = index else { return Err(error::no_primary_key()) };
+    let conditions = [
+        (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
+        (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
+    ];
+    // SAFETY: a transaction is open.
+    scan(table, index, &conditions, unsafe { pg_sys::GetLatestSnapshot() }, show)
+}
+
+/// Shows the page views that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns
+/// false.
+fn scan(
+    table: pg_sys::Oid,
+    index: pg_sys::Oid,
+    conditions: &[Condition; 2],
+    snapshot: pg_sys::Snapshot,
+    mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
+) -> Result<(), ErrorReport> {
+    let mut keys = [pg_sys::ScanKeyData::default(); 2];
+    // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
+    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes. A row
+    // stays as it is until the slot is given the next one.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
+            pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
+        }
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
+        let scan = version::begin_scan(relation, index, snapshot, 2);
+        pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
+        let slot = pg_sys::table_slot_create(relation, null_mut());
+        let mut goes_on = true;
+        while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
+            goes_on = show(&page_views::view_of(tuple))?;
+            pgrx::check_for_interrupts!();
+        }
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::index_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
+}
