@@ -91,13 +91,14 @@ sub chosen
 	)), 2 * $STEP, somewhere(), $count, $views;
 }
 
-# Many rows: paths, sessions and days from arithmetic with random factors.
+# Many rows: paths, sessions and days from arithmetic with random factors. Now and then of many paths, whose counters fill pages.
 sub made_up
 {
 	my ($rows, $id) = @_;
-	return sprintf q(SELECT %s'/p' || i * %d %% 53, 'page', 's' || i * %d %% 300,
+	return sprintf q(SELECT %s'/p' || i * %d %% %d, 'page', 's' || i * %d %% 300,
 			'2025-01-01 00:00+00'::timestamptz + i * %d %% 3456000 * interval '1 second'
-		FROM generate_series(1::bigint, %s) AS i), $id, between(1, 9_999), between(1, 9_999), between(1, 999_999), $rows;
+		FROM generate_series(1::bigint, %s) AS i),
+	  $id, between(1, 9_999), chance(0.2) ? 997 : 53, between(1, 9_999), between(1, 999_999), $rows;
 }
 
 # ---- statements ----------------------------------------------------------------------------------------------------
