@@ -1,5 +1,5 @@
-//! What keeps the aggregates small without changing what they say: rows of older epochs and of no views are removed, and
-//! the counters of idle slots are moved into slot 0.
+//! What keeps the aggregates small without changing what they say: rows of older epochs and of no views are removed,
+//! the counters of idle slots are moved into slot 0, and its rows to the front of their table.
 //!
 //! Neither waits for a writer. Folding keeps writers from waiting for it, too: it borrows the slots whose rows it takes, so
 //! that they count in others. A writer may wait for a sweep that removes the very row which it wants to write anew, so a sweep
