@@ -15,7 +15,7 @@
 //! | `totals` | the only code that counts: a tally into the aggregates |
 //! | `session_set` | ... of sessions |
 //! | `table` | the way to a row of the aggregates, past the executor |
-//! | `indexes` | ... and of it into their indexes |
+//! | `indexes` | the way of such a row into all indexes of its table |
 //! | `scans` | the way to page views, and to rows of small tables, without a plan |
 //! | `places` | what a process remembers of rows that it has written |
 //! | `reads` | statistics in the transaction that has changed them |

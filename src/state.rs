@@ -211,16 +211,20 @@ extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys
     if CACHE.get().is_some_and(|cached| is_it(cached.page_views)) {
         CACHE.set(None);
     }
-    CHANGES.set(CHANGES.get().wrapping_add(1));
-    TABLES.with_borrow_mut(|tables| tables.retain(|(_, table)| !is_it(*table)));
+    forget_tables(is_it);
     session_set::note_change(relation);
 }
 
 /// Forgets whose tables are whose: one schema may have been renamed, and another one have its name.
 #[pg_guard]
 extern "C-unwind" fn schema_changes(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    forget_tables(|_| true);
+}
+
+/// Forgets the names of tables, and has one that is being looked up not be remembered.
+fn forget_tables(is_one: impl Fn(pg_sys::Oid) -> bool) {
     CHANGES.set(CHANGES.get().wrapping_add(1));
-    TABLES.with_borrow_mut(Vec::clear);
+    TABLES.with_borrow_mut(|tables| tables.retain(|(_, table)| !is_one(*table)));
 }
 
 /// Whether the transaction sees one snapshot from its first statement to its end.

@@ -517,40 +517,43 @@ impl Table {
         self.outcome(result)
     }
 
-    /// Moves the row found into a block that has room for it, and returns where it is now: elsewhere, if the room is taken. No
-    /// place, and nothing is changed, if somebody else has changed it first.
-    pub fn move_to(&mut self, block: u32) -> Result<Option<Place>, ErrorReport> {
-        // SAFETY: a row was found. Its copy is of this table, and is freed when all have read it. The file's entry is there or
-        // the pointer is null; it says where a new row is to be put first. The row is removed before the index is told of the
-        // copy, so that its key is free.
+    /// Moves the row found into a block that has room for it. False if it is not there afterwards: somebody else has changed the
+    /// row first, and it is where it was, or has taken the room, and it is elsewhere.
+    pub fn move_to(&mut self, block: u32) -> Result<bool, ErrorReport> {
+        // SAFETY: a row was found, and its copy is of this table. The file's entry is there or the pointer is null; it says where a
+        // new row is to be put first.
         unsafe {
             let copy = pg_sys::heap_copytuple(self.tuple());
-            let old = (*self.slot).tts_tid;
+            if !self.delete()? {
+                return Ok(false);
+            }
             if let Some(file) = (*self.relation).rd_smgr.as_mut() {
                 file.smgr_targblock = block;
             }
-            pg_sys::heap_insert(self.relation, copy, self.command, 0, null_mut());
-            let place = (*copy).t_self;
-            let is_removed = self.remove(old)?;
-            if is_removed {
-                self.indexes().insert(copy, Entry::New);
-            } else {
-                self.take_back(place)?;
-            }
-            pg_sys::heap_freetuple(copy);
-            Ok(is_removed.then(|| place_of(place)))
+            Ok(self.put(copy).0 == block)
         }
     }
 
     /// Inserts a row that nobody else can be inserting. The values are those of the first columns; others are NULL.
     pub fn insert(&mut self, values: &[pg_sys::Datum]) {
         let tuple = self.form(values);
-        // SAFETY: a tuple of this table, which is freed when all have read it.
+        // SAFETY: a tuple of this table.
+        unsafe { self.put(tuple) };
+    }
+
+    /// Puts a tuple into the table and its indexes, and frees it. Returns where it is.
+    ///
+    /// # Safety
+    /// It must be of this table, with a key that no other row has.
+    unsafe fn put(&mut self, tuple: pg_sys::HeapTuple) -> Place {
+        // SAFETY: as the caller vouches; it is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
-            self.written = Some(place_of((*tuple).t_self));
+            let place = place_of((*tuple).t_self);
+            self.written = Some(place);
             self.indexes().insert(tuple, Entry::New);
             pg_sys::heap_freetuple(tuple);
+            place
         }
     }
 

@@ -10,7 +10,6 @@ use std::ffi::CStr;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_extern, pg_sys};
 
-use crate::places::Place;
 use crate::spi::{Connection, See, Statement};
 use crate::table::Table;
 use crate::tally::{PathDelta, Tally};
@@ -228,7 +227,7 @@ fn compact_paths(epoch: i64, max_rows: i32) -> Result<i32, ErrorReport> {
             }
             target = table.room_before(block, target);
             let Some(target) = target else { break 'rows };
-            if table.move_to(target)?.is_none_or(|Place(block, _)| block != target) {
+            if !table.move_to(target)? {
                 break 'rows;
             }
             moved += 1;
