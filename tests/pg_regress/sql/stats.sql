@@ -76,6 +76,27 @@ SELECT * FROM site_stats.check_totals();
 CALL site_stats.backfill(100);
 SELECT * FROM misread;
 SELECT * FROM site_stats.check_totals();
+-- ... and when folding has moved them: in one transaction they find no more room in their pages, and go to the end.
+DO $$ BEGIN
+    FOR n IN 1..3 LOOP
+        INSERT INTO site_stats.page_views (path, session_id, viewed_at)
+        SELECT DISTINCT v.path, 's1', '2026-05-03 00:00:00+00'::timestamptz
+        FROM site_stats.page_views AS v
+        WHERE v.path ~ '^/(x|y|[0-9a-f]{99})';
+        PERFORM FROM site_stats.get_stats();
+    END LOOP;
+END $$;
+CREATE TABLE places AS SELECT t.path, t.ctid AS place FROM site_stats.path_totals AS t;
+SELECT site_stats.fold_totals();
+SELECT site_stats.fold_totals();
+SELECT site_stats.fold_totals();
+SELECT count(*) > 0 AS moved_from_elsewhere
+FROM places AS p
+INNER JOIN site_stats.path_totals AS t ON t.path = p.path
+WHERE p.path ~ '^/[0-9a-f]{99}' AND octet_length(p.path) > 2000 AND t.ctid < p.place;
+DROP TABLE places;
+SELECT * FROM misread;
+SELECT * FROM site_stats.check_totals();
 DROP VIEW misread;
 DELETE FROM site_stats.page_views AS v WHERE v.path ~ '^/(x|y|[0-9a-f]{99})';
 SELECT * FROM site_stats.check_totals();
