@@ -5,6 +5,9 @@ use std::marker::PhantomData;
 
 use pgrx::pg_sys;
 
+/// A column, counted from 1.
+pub type Column = i16;
+
 /// The bytes of a `text` value.
 ///
 /// # Safety

@@ -10,6 +10,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `page_views` | the triggers: changed rows into a tally |
+//! | `page_view`, `tid` | a page view, and where a row is |
 //! | `tally` | the arithmetic: rows into deltas per path, day and session |
 //! | `pending` | what the open transaction has counted, until it is flushed |
 //! | `totals` | the only code that counts: a tally into the aggregates |
@@ -67,6 +68,7 @@ mod indexes;
 mod launcher;
 mod locks;
 mod maintenance;
+mod page_view;
 mod page_views;
 mod paths;
 mod pending;
@@ -83,6 +85,7 @@ mod spi;
 mod state;
 mod table;
 mod tally;
+mod tid;
 mod totals;
 mod transaction;
 mod upkeep;

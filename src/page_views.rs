@@ -6,15 +6,11 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 
-use crate::datum::Columns;
 use crate::locks::{Class, Lock, Mode};
+use crate::page_view::{COLUMNS, PageView, view_of};
 use crate::spi::{See, Statement};
 use crate::state::Writer;
-use crate::tally::PageView;
 use crate::{error, pending, spi, state, transaction};
-
-/// Columns of `page_views`; later ones are the owner's own.
-const COLUMNS: usize = 5;
 
 /// All counts of before are void; whatever was being counted is gone.
 static EMPTY: Statement = Statement::new(
@@ -195,21 +191,5 @@ impl TransitionTable {
     fn close(self) {
         // SAFETY: made by `open`, and not used any more.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
-    }
-}
-
-/// The page view that a row of `page_views` is.
-///
-/// # Safety
-/// It must be one, and outlive the result: with the columns that the install script chose, which are NOT NULL.
-pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
-    // SAFETY: as the caller vouches.
-    let mut columns = unsafe { Columns::of((*tuple).t_data) };
-    PageView {
-        id: columns.bigint(),
-        path: columns.text(),
-        page_type: columns.text(),
-        session_id: columns.text(),
-        viewed_at: columns.bigint(),
     }
 }

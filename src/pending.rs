@@ -339,7 +339,7 @@ impl Levels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::PageView;
+    use crate::page_view::PageView;
 
     fn view(id: i64) -> PageView<'static> {
         PageView { id, path: b"/", page_type: b"page", session_id: b"s", viewed_at: 0 }

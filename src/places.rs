@@ -6,9 +6,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 use pgrx::pg_sys;
 
-/// A row's block, and its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub u32, pub u16);
+use crate::tid::Place;
 
 /// Where rows of a table were when this process wrote them last.
 ///

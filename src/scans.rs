@@ -7,10 +7,10 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::table::Column;
-use crate::tally::PageView;
+use crate::datum::Column;
+use crate::page_view::{self, PageView};
 use crate::version;
-use crate::{datum, error, page_views, state};
+use crate::{datum, error, state};
 
 /// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
 type Condition = (Column, u32, u32, pg_sys::Datum);
@@ -157,7 +157,7 @@ fn scan(
         let mut goes_on = true;
         while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
             let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
-            goes_on = show(&page_views::view_of(tuple))?;
+            goes_on = show(&page_view::view_of(tuple))?;
             pgrx::check_for_interrupts!();
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);

@@ -17,8 +17,9 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::datum::Column;
 use crate::places::{Digest, Digests, Novelty};
-use crate::table::{Column, Key, New, Table};
+use crate::table::{Key, New, Table};
 use crate::totals::{AT_ONCE, By};
 use crate::{datum, pending, scans, state, tally};
 

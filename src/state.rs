@@ -17,13 +17,13 @@ use std::ffi::CStr;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
+use crate::datum::Column;
 use crate::locks::{Class, Lock, Mode};
-use crate::table::Column;
 use crate::{error, scans, session_set};
 
 /// Columns of `backfill_state`. The first one is its primary key, and true.
 pub mod columns {
-    use crate::table::Column;
+    use crate::datum::Column;
     pub const EPOCH: Column = 2;
     pub const CURSOR: Column = 3;
     pub const TARGET: Column = 4;

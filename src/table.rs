@@ -11,17 +11,15 @@ use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
 use std::ptr::null_mut;
 
-use pgrx::itemptr::{item_pointer_get_both, item_pointer_set_all};
+use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::datum::{self, Column};
 use crate::indexes::{Entry, Indexes};
-use crate::places::Place;
+use crate::tid::Place;
 use crate::version::{self, NeedsIndexes};
-use crate::{datum, error, pending, state};
-
-/// A column, counted from 1.
-pub type Column = i16;
+use crate::{error, pending, state};
 
 /// Most columns of a primary key, and of an aggregate table.
 const MOST_KEYS: usize = 3;
@@ -414,7 +412,7 @@ impl Table {
                     return false;
                 }
                 let (mut tid, mut are_all_dead) = (*named, false);
-                let is_there = self.fetch(place_of(tid).0, |relation, buffer, tuple| {
+                let is_there = self.fetch(Place::from(tid).0, |relation, buffer, tuple| {
                     let dead = &mut are_all_dead;
                     pg_sys::heap_hot_search_buffer(&mut tid, relation, buffer, snapshot, tuple, dead, true)
                 });
@@ -429,7 +427,7 @@ impl Table {
     /// Where the row found is.
     pub fn place(&self) -> Place {
         // SAFETY: a row was found.
-        place_of(unsafe { (*self.slot).tts_tid })
+        Place::from(unsafe { (*self.slot).tts_tid })
     }
 
     /// The bytes of a `text` of the row found.
@@ -481,7 +479,7 @@ impl Table {
             );
             let (result, needs) =
                 version::update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
-            self.written = Some(place_of((*tuple).t_self));
+            self.written = Some(Place::from((*tuple).t_self));
             if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
                 self.indexes().insert(tuple, Entry::Moved(needs));
             }
@@ -549,7 +547,7 @@ impl Table {
         // SAFETY: as the caller vouches; it is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
-            let place = place_of((*tuple).t_self);
+            let place = Place::from((*tuple).t_self);
             self.written = Some(place);
             self.indexes().insert(tuple, Entry::New);
             pg_sys::heap_freetuple(tuple);
@@ -571,7 +569,7 @@ impl Table {
             let place = (*tuple).t_self;
             pg_sys::heap_freetuple(tuple);
             if is_first {
-                self.written = Some(place_of(place));
+                self.written = Some(Place::from(place));
             } else {
                 self.take_back(place)?;
             }
@@ -633,7 +631,7 @@ impl Table {
         // SAFETY: the slot holds a row that is in this table at the place that it names.
         unsafe {
             if self.indexes().insert_from(slot, Entry::UnlessThere) {
-                self.written = Some(place_of((*slot).tts_tid));
+                self.written = Some(Place::from((*slot).tts_tid));
                 return Ok(true);
             }
             self.take_back((*slot).tts_tid)?;
@@ -754,9 +752,4 @@ fn has_no_row(page: pg_sys::Page) -> bool {
             flags == pg_sys::LP_UNUSED || flags == pg_sys::LP_DEAD
         })
     }
-}
-
-fn place_of(tid: pg_sys::ItemPointerData) -> Place {
-    let (block, offset) = item_pointer_get_both(tid);
-    Place(block, offset)
 }

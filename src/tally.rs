@@ -6,41 +6,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::page_view::PageView;
+
 /// A key: a path or a session id, in the database's encoding.
 pub type Key = Box<[u8]>;
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
-
 /// Deltas after which a tally should be flushed, so that a transaction over millions of rows needs little memory.
 pub const FULL: usize = 20_000;
-
-/// A row of `page_views`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageView<'a> {
-    pub id: i64,
-    pub path: &'a [u8],
-    pub page_type: &'a [u8],
-    pub session_id: &'a [u8],
-    /// Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL keeps a `timestamptz`.
-    pub viewed_at: i64,
-}
-
-impl PageView<'_> {
-    /// The UTC day, in days since 2000-01-01, as PostgreSQL keeps a `date`.
-    pub fn day(&self) -> i32 {
-        // The table's CHECK keeps views within 8,030 years of that day, far inside an i32.
-        i32::try_from(self.viewed_at.div_euclid(DAY)).unwrap_or(i32::MAX)
-    }
-
-    /// Whether replacing the other view by this one changes no aggregate.
-    pub fn counts_like(&self, other: &Self) -> bool {
-        self.path == other.path
-            && self.page_type == other.page_type
-            && self.session_id == other.session_id
-            && self.day() == other.day()
-    }
-}
 
 /// The change of a path's counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,6 +189,7 @@ pub fn in_order<D>(deltas: &HashMap<Key, D>) -> Vec<(&Key, &D)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page_view::DAY;
 
     fn view<'a>(id: i64, path: &'a str, session_id: &'a str, viewed_at: i64) -> PageView<'a> {
         PageView {
@@ -226,15 +199,6 @@ mod tests {
             session_id: session_id.as_bytes(),
             viewed_at,
         }
-    }
-
-    #[test]
-    fn a_day_begins_at_midnight_utc_before_2000_too() {
-        assert_eq!(view(1, "/", "s", 0).day(), 0);
-        assert_eq!(view(1, "/", "s", DAY - 1).day(), 0);
-        assert_eq!(view(1, "/", "s", DAY).day(), 1);
-        assert_eq!(view(1, "/", "s", -1).day(), -1);
-        assert_eq!(view(1, "/", "s", -DAY).day(), -1);
     }
 
     #[test]
@@ -348,15 +312,5 @@ mod tests {
             days.add(&view(id + 1, if id % 2 == 0 { "/a" } else { "/b" }, "s", id * DAY));
         }
         assert!(days.is_full());
-    }
-
-    #[test]
-    fn only_what_an_aggregate_shows_makes_a_difference() {
-        let old = view(1, "/", "s", 0);
-        assert!(view(2, "/", "s", DAY - 1).counts_like(&old));
-        assert!(!view(1, "/", "s", DAY).counts_like(&old));
-        assert!(!view(1, "/a", "s", 0).counts_like(&old));
-        assert!(!view(1, "/", "t", 0).counts_like(&old));
-        assert!(!PageView { page_type: b"blog", ..old }.counts_like(&old));
     }
 }

@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
+use crate::datum::Column;
 use crate::places::{Novelty, Places};
-use crate::table::{self, Column, New, Table};
+use crate::table::{self, New, Table};
 use crate::tally::{Key, PathDelta, Tally, in_order};
 use crate::{datum, session_set, slots};
 
