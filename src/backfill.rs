@@ -18,7 +18,9 @@ use crate::table::{Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
-use crate::{datum, error, growth, pending, requests, scans, session_set, spi, state, totals, transaction};
+use crate::{
+    catalog, datum, error, growth, pending, requests, scans, session_set, spi, state, totals, transaction,
+};
 
 /// Rows that one turn of folding moves, and turns at most.
 pub const FOLD_ROWS: i32 = 5_000;
@@ -266,7 +268,7 @@ fn begin(
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     let arguments = [Some(datum::text(status.as_bytes())), batch_size, requested_at];
     let begun = BEGIN.run(connection, See::Current, &arguments)?;
-    state::announce_change(page_views);
+    catalog::announce_change(page_views);
     Ok(begun.bigint(0, 1))
 }
 
@@ -348,7 +350,7 @@ fn count_batch(
     move_cursor(&run, cursor, counted, sessions_found, views_total)?;
     if cursor == run.target {
         // Writers of this very transaction may come to trust that all is counted, and must forget it if it rolls back.
-        state::announce_change(page_views);
+        catalog::announce_change(page_views);
     }
     fault::trip(Point::Moved);
     if by == By::Batch {
@@ -432,7 +434,7 @@ pub fn valid_batch_size(batch_size: Option<i32>) -> Result<Option<i32>, ErrorRep
 /// process runs a backfill, 55P03 when a writer stays longer than the timeout.
 #[pg_extern(sql = false)]
 fn begin_backfill() -> Result<i64, ErrorReport> {
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     by_hand(page_views, |connection| begin(connection, page_views, "stopped", None, None))
 }
 
@@ -446,7 +448,7 @@ fn begin_backfill() -> Result<i64, ErrorReport> {
 #[pg_extern(sql = false)]
 fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
     let batch_size = valid_batch_size(batch_size)?;
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     by_hand(page_views, |connection| {
         let run = Run::read()?;
         if !run.is_unfinished() {

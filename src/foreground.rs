@@ -8,7 +8,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys}
 use crate::backfill::{self, REPORT_INTERVAL, Turn, valid_batch_size};
 use crate::requests::{self, Answer};
 use crate::transaction::{self, Failure};
-use crate::{error, process, settings, spi, state};
+use crate::{catalog, error, process, settings, spi};
 
 /// Runs a backfill in this session. Goes on with an unfinished run, or begins one.
 /// Progress comes as notices.
@@ -24,7 +24,7 @@ fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(
     }
     error::require_writable(c"site_stats.backfill()");
     let batch_size = valid_batch_size(batch_size)?;
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     let lock = requests::run_lock(page_views);
     if lock.is_held() || !lock.try_acquire_for_process() {
         return Err(error::already_running());

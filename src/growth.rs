@@ -14,7 +14,7 @@ use pgrx::memcx;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::{state, version};
+use crate::{catalog, version};
 
 /// The tables to which a backfill adds rows.
 const TABLES: [&CStr; 3] = [c"path_totals", c"daily_totals", c"sessions"];
@@ -31,7 +31,7 @@ thread_local! {
 /// are many. It waits for none of it.
 pub fn write_back() -> Result<(), ErrorReport> {
     for name in TABLES {
-        let oid = state::table(name)?;
+        let oid = catalog::table(name)?;
         // SAFETY: a transaction is open; the table exists, and is locked before it is looked at, as are its indexes. The
         // list lives in the current memory context, and is read there.
         unsafe {

@@ -23,6 +23,7 @@
 //! | `paths` | the most viewed paths, and the sums over all |
 //! | `slots` | which part of each counter a transaction may write |
 //! | `upkeep` | old rows out, idle slots together |
+//! | `catalog` | the names of our tables, and who hears of changes |
 //! | `state` | the row that says which views are counted |
 //! | `sessions` | what a site calls: a view, a heartbeat |
 //! | `backfill` | a run, turn by turn |
@@ -59,6 +60,7 @@ macro_rules! describe_to_server {
 pub(crate) use describe_to_server;
 
 mod backfill;
+mod catalog;
 mod datum;
 mod error;
 mod fault;
@@ -105,7 +107,9 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["s
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
-    state::watch_for_changes();
-    pending::watch_transactions();
+    catalog::register();
+    catalog::watch(state::note_change);
+    pending::register();
+    session_set::register();
     launcher::register();
 }

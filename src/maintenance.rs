@@ -14,7 +14,7 @@ use crate::backfill::{self, FOLD_ROWS};
 use crate::locks::{Class, Lock};
 use crate::spi::Connection;
 use crate::transaction::{Failure, as_owner, in_transaction};
-use crate::{process, requests, sessions, state, upkeep, worker};
+use crate::{catalog, process, requests, sessions, upkeep, worker};
 
 /// What `pg_stat_activity` shows as the type of the process.
 const NAME: &str = "site_stats maintenance";
@@ -63,7 +63,7 @@ pub fn launch_in_passing(rows: usize) {
         return;
     }
     LAUNCHED.set(Some(Instant::now()));
-    let Ok(page_views) = state::page_views() else { return };
+    let Ok(page_views) = catalog::page_views() else { return };
     if lock(page_views).is_free() {
         // SAFETY: a plain number of this process.
         process::launch(NAME, MAIN, unsafe { pg_sys::MyDatabaseId }, 0);
@@ -99,7 +99,7 @@ fn maintain() -> Result<(), Failure> {
         return Ok(());
     }
     let found = in_transaction(|| {
-        let page_views = state::page_views()?;
+        let page_views = catalog::page_views()?;
         if !lock(page_views).try_acquire_for_process() {
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use crate::locks::{Class, Lock, Mode};
 use crate::page_view::{COLUMNS, PageView, view_of};
 use crate::spi::{See, Statement};
 use crate::state::Writer;
-use crate::{error, pending, spi, state, transaction};
+use crate::{catalog, error, pending, spi, transaction};
 
 /// All counts of before are void; whatever was being counted is gone.
 static EMPTY: Statement = Statement::new(
@@ -68,7 +68,7 @@ unsafe fn answer_trigger(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 }
 
 fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     let event = change.tg_event;
     let is_ours = event & pg_sys::TRIGGER_EVENT_ROW == 0
         && event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER
@@ -134,7 +134,7 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
             spi::connect(|connection| EMPTY.run(connection, See::Current, &[]).map(|_| ()))
         })
     })?;
-    state::announce_change(page_views);
+    catalog::announce_change(page_views);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::datum::{self, Columns};
 use crate::spi::{See, Statement};
 use crate::state::State;
 use crate::tally::Key;
-use crate::{error, maintenance, spi, state};
+use crate::{catalog, error, maintenance, spi, state};
 
 /// Columns of `path_totals` up to the last one read here.
 const COLUMNS: i32 = 6;
@@ -163,7 +163,7 @@ fn uncounted(state: State) -> Result<HashMap<Key, Count>, ErrorReport> {
 /// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table. The server is asked for
 /// the first row of each page, and the others are read from its list: a guarded call for each row takes as long as the row.
 fn scan(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
-    let table = state::table(c"path_totals")?;
+    let table = catalog::table(c"path_totals")?;
     // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of the page that it is at, and has
     // listed the rows of it that the snapshot shows, as it does for every snapshot that a statement can have: they stay where
     // they are until it is asked for the next page, and have these columns, NOT NULL. The active snapshot stays active while

@@ -15,7 +15,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::tally::{self, Tally};
-use crate::{error, session_set, state, totals, transaction};
+use crate::{error, state, totals, transaction};
 
 /// The number of a subtransaction, or of the transaction itself.
 type Level = pg_sys::SubTransactionId;
@@ -156,7 +156,7 @@ pub fn prepare_read(command: pg_sys::CommandId) -> Result<Moment, ErrorReport> {
 }
 
 /// Has the server call this module at the ends of transactions.
-pub fn watch_transactions() {
+pub fn register() {
     // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
     unsafe {
         pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut());
@@ -177,13 +177,8 @@ unsafe extern "C-unwind" fn transaction_ends(
                 flush_at_end();
             }
         }
-        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
             PENDING.set(Pending::NONE);
-            session_set::note_commit();
-        }
-        XACT_EVENT_ABORT => {
-            PENDING.set(Pending::NONE);
-            session_set::note_rollback();
         }
         _ => {}
     }
@@ -202,9 +197,6 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         && PENDING.with_borrow(|pending| pending.levels.are_full(level, parent))
     {
         flush_at_end();
-    }
-    if event == SUBXACT_EVENT_ABORT_SUB {
-        session_set::note_rollback();
     }
     PENDING.with_borrow_mut(|pending| match event {
         SUBXACT_EVENT_COMMIT_SUB => pending.levels.commit(level, parent),

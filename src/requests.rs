@@ -13,7 +13,7 @@ use pgrx::{pg_extern, pg_sys};
 use crate::backfill::{STOP, is_unfinished, valid_batch_size};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{Connection, See, Statement};
-use crate::{datum, error, pending, process, scans, spi, state, worker};
+use crate::{catalog, datum, error, pending, process, scans, spi, worker};
 
 /// How often `wait_for_backfill()` looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -153,7 +153,7 @@ pub fn request_start(
 fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> {
     error::require_writable(c"site_stats.start_backfill()");
     let batch_size = valid_batch_size(batch_size)?;
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     let answer = spi::connect(|connection| request_start(connection, page_views, batch_size))?;
     let is_run = !run_lock(page_views).is_free();
     // A run that is ending may not see the request any more; a worker too many sees that and leaves.
@@ -185,7 +185,7 @@ fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> 
 #[pg_extern(sql = false)]
 fn stop_backfill() -> Result<bool, ErrorReport> {
     error::require_writable(c"site_stats.stop_backfill()");
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     spi::connect(|connection| {
         request_lock(page_views).acquire(Mode::Exclusive);
         let (status, requested) = look(connection)?;
@@ -221,7 +221,7 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     let timeout = timeout.ok_or_else(|| error::null_argument("timeout", hint))?;
     let timeout = u64::try_from(timeout.as_micros().min(i128::from(i64::MAX)))
         .map_err(|_| error::negative_argument("timeout", hint))?;
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     let (began, timeout) = (Instant::now(), Duration::from_micros(timeout));
     if request_lock(page_views).is_held() {
         return Err(error::uncommitted_request());
@@ -276,7 +276,7 @@ pub fn resume_if_interrupted() {
         return;
     }
     LOOKED.set(Some(Instant::now()));
-    let Ok(page_views) = state::page_views() else { return };
+    let Ok(page_views) = catalog::page_views() else { return };
     if is_unattended(page_views).unwrap_or(false) {
         LAUNCHED.set(Some(Instant::now()));
         worker::launch();

@@ -10,7 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::datum::Column;
 use crate::page_view::{self, PageView};
 use crate::version;
-use crate::{datum, error, state};
+use crate::{catalog, datum, error};
 
 /// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
 type Condition = (Column, u32, u32, pg_sys::Datum);
@@ -37,7 +37,7 @@ fn session_views_since(
     snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
-    let (table, index) = (state::page_views()?, state::table(c"page_views_session_id_viewed_at_idx")?);
+    let (table, index) = (catalog::page_views()?, catalog::table(c"page_views_session_id_viewed_at_idx")?);
     let conditions = [
         (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
         (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
@@ -51,7 +51,7 @@ fn session_views_since(
 /// Whether a table has no row that is committed now, or this transaction's own.
 pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
     // SAFETY: a transaction is open.
-    show_first(state::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
+    show_first(catalog::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
 }
 
 /// Shows a row of a small table as a snapshot sees it, the first one met; nothing if there is none. What is shown lives as long

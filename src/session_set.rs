@@ -12,16 +12,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
+use std::ptr::null_mut;
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_guard, pg_sys};
 
 use crate::datum::Column;
 use crate::places::{Digest, Digests, Novelty};
 use crate::table::{Key, New, Table};
 use crate::totals::{AT_ONCE, By};
-use crate::{datum, pending, scans, state, tally};
+use crate::{catalog, datum, pending, scans, state, tally};
 
 /// Columns of `sessions`. The first one is its primary key.
 const COLUMNS: i32 = 3;
@@ -182,7 +183,7 @@ impl Sessions {
                 as_new
             } else if before.at_least && delta < 0 {
                 let Some(views) = count_before(table, &key, session_id, epoch)? else { return Ok(None) };
-                state::announce_change(state::table(SIGNAL)?);
+                catalog::announce_change(catalog::table(SIGNAL)?);
                 Counted { views: views + delta, at_least: false }
             } else {
                 Counted { views: before.views + delta, ..before }
@@ -268,7 +269,7 @@ impl KnownSessions {
     fn refresh(&mut self, subject: (pg_sys::Oid, i64)) -> Result<(), ErrorReport> {
         // SAFETY: a transaction is open. Who has let go of the gate has sent its messages before.
         unsafe { pg_sys::AcceptInvalidationMessages() };
-        WATCHED.set(state::table(SIGNAL)?);
+        WATCHED.set(catalog::table(SIGNAL)?);
         if IS_STALE.take() || self.subject != subject {
             self.subject = subject;
             self.digests.clear();
@@ -287,21 +288,47 @@ pub fn forget() {
     KNOWN.take();
 }
 
-/// To be called when a relation is announced as changed, or all of them are.
-pub fn note_change(relation: pg_sys::Oid) {
-    if relation == pg_sys::InvalidOid || relation == WATCHED.get() {
+/// Notes that the relation is announced as changed.
+fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
+    if is_changed(WATCHED.get()) {
         IS_STALE.set(true);
     }
 }
 
-/// To be called when a transaction, or a subtransaction, has been rolled back.
-pub fn note_rollback() {
+/// Has this module be told of changed relations, and of the ends of transactions.
+pub fn register() {
+    catalog::watch(note_change);
+    // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction_ends), null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), null_mut());
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => IS_AHEAD.set(false),
+        XACT_EVENT_ABORT => note_rollback(),
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn subtransaction_ends(
+    event: pg_sys::SubXactEvent::Type,
+    _level: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        note_rollback();
+    }
+}
+
+fn note_rollback() {
     if IS_AHEAD.take() {
         IS_STALE.set(true);
     }
-}
-
-/// To be called when a transaction is committed.
-pub fn note_commit() {
-    IS_AHEAD.set(false);
 }

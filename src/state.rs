@@ -11,15 +11,14 @@
 //! A REPEATABLE READ transaction decides by what is committed now, too, and not by its snapshot, or a row would be
 //! left out by both sides. If the two differ in a way that its own reads could tell, it gets 40001 instead.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::CStr;
+use std::cell::Cell;
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_guard, pg_sys};
 
 use crate::datum::Column;
 use crate::locks::{Class, Lock, Mode};
-use crate::{error, scans, session_set};
+use crate::{catalog, error, scans};
 
 /// Columns of `backfill_state`. The first one is its primary key, and true.
 pub mod columns {
@@ -63,42 +62,6 @@ struct Cached {
 
 thread_local! {
     static CACHE: Cell<Option<Cached>> = const { Cell::new(None) };
-}
-
-thread_local! {
-    /// Tables that were looked up, each as long as neither it nor a schema has changed.
-    static TABLES: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
-    /// How often this process was told of a change. What it looks up while it hears of one, it may find as it was before.
-    static CHANGES: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The table `site_stats.<name>` as it is called now.
-pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
-    let known =
-        TABLES.with_borrow(|tables| tables.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid));
-    if let Some(table) = known {
-        return Ok(table);
-    }
-    let changes = CHANGES.get();
-    // SAFETY: look-ups in the system caches with NUL-terminated names; a transaction is open.
-    let found = unsafe {
-        match pg_sys::get_namespace_oid(c"site_stats".as_ptr(), true) {
-            pg_sys::InvalidOid => pg_sys::InvalidOid,
-            schema => pg_sys::get_relname_relid(name.as_ptr(), schema),
-        }
-    };
-    if found == pg_sys::InvalidOid {
-        return Err(error::not_installed(&name.to_string_lossy()));
-    }
-    if CHANGES.get() == changes {
-        TABLES.with_borrow_mut(|tables| tables.push((name, found)));
-    }
-    Ok(found)
-}
-
-/// The table `site_stats.page_views`.
-pub fn page_views() -> Result<pg_sys::Oid, ErrorReport> {
-    table(c"page_views")
 }
 
 /// The state as committed now, with this transaction's own changes, at any isolation level.
@@ -187,44 +150,11 @@ impl Writer {
     }
 }
 
-/// Tells every process, when this transaction commits, that what it knows of a relation is so no more; and this process, when
-/// it rolls back. Of `page_views`: that the epoch or the target is another one, or that the cursor has come to the target.
-pub fn announce_change(relation: pg_sys::Oid) {
-    // SAFETY: a transaction is open and the relation exists.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
-}
-
-/// Has the server call this module when a relation or a schema changes.
-pub fn watch_for_changes() {
-    let (schemas, nothing) = (pg_sys::SysCacheIdentifier::NAMESPACEOID as i32, pg_sys::Datum::from(0));
-    // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
-    unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changes), nothing);
-        pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changes), nothing);
-    }
-}
-
-/// Forgets what is known of a relation, or of all of them, and passes it on.
-#[pg_guard]
-extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    let is_it = |known| relation == pg_sys::InvalidOid || relation == known;
-    if CACHE.get().is_some_and(|cached| is_it(cached.page_views)) {
+/// Forgets what is known of a relation that was announced as changed, or of all of them. To be called by the catalog.
+pub fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
+    if CACHE.get().is_some_and(|cached| is_changed(cached.page_views)) {
         CACHE.set(None);
     }
-    forget_tables(is_it);
-    session_set::note_change(relation);
-}
-
-/// Forgets whose tables are whose: one schema may have been renamed, and another one have its name.
-#[pg_guard]
-extern "C-unwind" fn schema_changes(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    forget_tables(|_| true);
-}
-
-/// Forgets the names of tables, and has one that is being looked up not be remembered.
-fn forget_tables(is_one: impl Fn(pg_sys::Oid) -> bool) {
-    CHANGES.set(CHANGES.get().wrapping_add(1));
-    TABLES.with_borrow_mut(|tables| tables.retain(|(_, table)| !is_one(*table)));
 }
 
 /// Whether the transaction sees one snapshot from its first statement to its end.
@@ -250,7 +180,7 @@ impl StateRow<'_> {
 /// Shows the row as a snapshot sees it. It is read directly: this runs in every statement of a writer that is not served from
 /// the cache, and in every batch.
 pub fn read_row<R>(snapshot: pg_sys::Snapshot, show: impl FnOnce(&StateRow) -> R) -> Result<R, ErrorReport> {
-    scans::show_first(table(c"backfill_state")?, snapshot, |row| match row {
+    scans::show_first(catalog::table(c"backfill_state")?, snapshot, |row| match row {
         Some(row) if row.len() >= columns::COUNT => Ok(show(&StateRow(row))),
         _ => Err(error::not_installed("backfill_state")),
     })

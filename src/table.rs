@@ -19,7 +19,7 @@ use crate::datum::{self, Column};
 use crate::indexes::{Entry, Indexes};
 use crate::tid::Place;
 use crate::version::{self, NeedsIndexes};
-use crate::{error, pending, state};
+use crate::{catalog, error, pending, state};
 
 /// Most columns of a primary key, and of an aggregate table.
 const MOST_KEYS: usize = 3;
@@ -100,7 +100,7 @@ impl Table {
     /// Opens a table of ours with at least so many columns. Everything belongs to the current memory context and resource
     /// owner; after an error they close what `close` would have.
     pub fn open(name: &'static CStr, columns: i32) -> Result<Self, ErrorReport> {
-        let oid = state::table(name)?;
+        let oid = catalog::table(name)?;
         // SAFETY: the table exists, and is locked before it is looked at; a transaction is open.
         unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);

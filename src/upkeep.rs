@@ -14,7 +14,7 @@ use crate::spi::{Connection, See, Statement};
 use crate::table::Table;
 use crate::tally::{PathDelta, Tally};
 use crate::totals::{Days, path_totals};
-use crate::{error, settings, slots, spi, state, totals};
+use crate::{catalog, error, settings, slots, spi, state, totals};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
 /// after the last, `$3` is the current epoch.
@@ -124,7 +124,7 @@ fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
     if state::uses_one_snapshot() {
         return Err(error::wrong_isolation("site_stats.fold_totals()"));
     }
-    let page_views = state::page_views()?;
+    let page_views = catalog::page_views()?;
     spi::connect(|connection| Ok(fold_now(connection, page_views, max_rows)?.rows))
 }
 
@@ -298,7 +298,7 @@ pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, 
     let (mut read, mut removed) = (0, 0);
     while read < SWEEP_BLOCKS && removed < SWEEP_ROWS && !swept.is_all() {
         let (name, statement) = &SWEEPS[usize::try_from(swept.tables).unwrap_or(0)];
-        let blocks = blocks(state::table(name)?);
+        let blocks = blocks(catalog::table(name)?);
         let end = (swept.blocks + SWEEP_STEP).min(blocks);
         if swept.blocks < end {
             let arguments = [place(swept.blocks), place(end), pg_sys::Datum::from(epoch)].map(Some);

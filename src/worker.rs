@@ -15,7 +15,7 @@ use crate::backfill::{self, REPORT_INTERVAL, Turn};
 use crate::locks::Mode;
 use crate::spi::{Connection, See, Statement};
 use crate::transaction::{Failure, as_owner, catch, in_transaction};
-use crate::{error, process, requests, state};
+use crate::{catalog, error, process, requests};
 
 /// What `pg_stat_activity` shows as the type of the process.
 const NAME: &str = "site_stats backfill";
@@ -54,7 +54,7 @@ pub fn serve() -> Result<(), Failure> {
     // Whoever launched this process may not have committed yet.
     loop {
         let page_views = match in_transaction(|| {
-            let page_views = state::page_views()?;
+            let page_views = catalog::page_views()?;
             wait_for_requests(page_views);
             Ok(as_owner(page_views, requests::is_wanted)?.then_some(page_views))
         }) {
