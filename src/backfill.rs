@@ -19,7 +19,8 @@ use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
 use crate::{
-    catalog, datum, error, growth, pending, requests, scans, session_set, spi, state, totals, transaction,
+    catalog, datum, error, growth, pending, requests, scans, session_set, snapshot, spi, state, totals,
+    transaction,
 };
 
 /// Rows that one turn of folding moves, and turns at most.
@@ -225,7 +226,7 @@ pub fn in_turn<R>(
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
     error::require_writable(c"a backfill");
-    if state::uses_one_snapshot() {
+    if snapshot::uses_one_snapshot() {
         return Err(error::wrong_isolation("a backfill"));
     }
     let timeout = CString::new(settings::backfill_lock_timeout().as_millis().to_string()).unwrap_or_default();
@@ -234,7 +235,7 @@ pub fn in_turn<R>(
         (c"row_security", c"off"),
         (c"lock_timeout", timeout.as_c_str()),
     ];
-    transaction::with_snapshot(|| {
+    snapshot::with_snapshot(|| {
         transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
     })
 }

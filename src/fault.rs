@@ -80,7 +80,7 @@ mod present {
             && let Some(statement) = FAULT_AT_COMMIT.get()
         {
             let run = || pgrx::Spi::run(&statement.to_string_lossy());
-            if let Err(error) = crate::transaction::with_snapshot(run) {
+            if let Err(error) = crate::snapshot::with_snapshot(run) {
                 pgrx::error!("{error}");
             }
         }

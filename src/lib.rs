@@ -32,6 +32,7 @@
 //! | `worker`, `foreground` | who takes the turns: a background process, or `CALL backfill()` |
 //! | `launcher`, `maintenance` | with `shared_preload_libraries`: what happens by itself, in every database |
 //! | `process` | what these background processes have in common |
+//! | `snapshot` | what a transaction sees |
 //! | `transaction` | the conditions that a turn runs under |
 //! | `locks`, `spi`, `datum` | the ways into the server that pgrx does not have |
 //! | `version` | where versions of PostgreSQL differ |
@@ -83,6 +84,7 @@ mod session_set;
 mod sessions;
 mod settings;
 mod slots;
+mod snapshot;
 mod spi;
 mod state;
 mod table;

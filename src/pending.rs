@@ -15,7 +15,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::tally::{self, Tally};
-use crate::{error, state, totals, transaction};
+use crate::{error, snapshot, totals};
 
 /// The number of a subtransaction, or of the transaction itself.
 type Level = pg_sys::SubTransactionId;
@@ -34,8 +34,6 @@ struct Pending {
     /// The commands whose changes are not flushed yet: the first and the last.
     commands: Option<(pg_sys::CommandId, pg_sys::CommandId)>,
     flushed: Option<Flush>,
-    /// A flush has built on a row that this transaction's snapshot does not show.
-    is_unseen: bool,
     /// The flush before the commit has begun: what is counted from now on would wait for one in vain.
     is_ending: bool,
 }
@@ -51,13 +49,8 @@ struct Flush {
 }
 
 impl Pending {
-    const NONE: Self = Pending {
-        levels: Levels(Vec::new()),
-        commands: None,
-        flushed: None,
-        is_unseen: false,
-        is_ending: false,
-    };
+    const NONE: Self =
+        Pending { levels: Levels(Vec::new()), commands: None, flushed: None, is_ending: false };
 }
 
 /// The tally that a statement goes on with; `put_back` returns it. In between there must be no flush. An error in between loses
@@ -109,12 +102,6 @@ pub fn flush() -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// Notes that a row was written on top of a version that the transaction's snapshot does not show: its own reads would mix
-/// the two.
-pub fn note_unseen() {
-    PENDING.with_borrow_mut(|pending| pending.is_unseen = true);
-}
-
 /// The moment that reads answer for, when the statement that asks has a snapshot of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -137,16 +124,15 @@ pub fn prepare_read(command: pg_sys::CommandId) -> Result<Moment, ErrorReport> {
         }
         flush()?;
     }
-    let (flushed, is_unseen) = PENDING.with_borrow(|pending| (pending.flushed, pending.is_unseen));
-    if is_unseen {
+    if snapshot::is_built_on_newer() {
         return Err(error::unseen_counts());
     }
-    match flushed {
+    match PENDING.with_borrow(|pending| pending.flushed) {
         // It sees all that was flushed, or nothing of what is counted in it.
         Some(flushed) if command >= flushed.seen_by || command <= flushed.first => Ok(Moment::OfStatement),
         None => Ok(Moment::OfStatement),
         Some(flushed) if command <= flushed.last => Err(error::read_in_the_past()),
-        Some(flushed) if state::uses_one_snapshot() => Ok(Moment::WithFlush(flushed.seen_by)),
+        Some(flushed) if snapshot::uses_one_snapshot() => Ok(Moment::WithFlush(flushed.seen_by)),
         Some(_) => {
             // Now is after what the statement itself has written through a function, too.
             flush()?;
@@ -179,6 +165,7 @@ unsafe extern "C-unwind" fn transaction_ends(
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
             PENDING.set(Pending::NONE);
+            snapshot::forget();
         }
         _ => {}
     }
@@ -216,7 +203,7 @@ unsafe extern "C-unwind" fn subtransaction_ends(
 /// Writes all that has been counted, at the end of a transaction or a subtransaction.
 fn flush_at_end() {
     // The transaction is still open, but there may be no statement, and with it no snapshot.
-    if let Err(report) = transaction::with_snapshot(flush) {
+    if let Err(report) = snapshot::with_snapshot(flush) {
         report.report(PgLogLevel::ERROR);
     }
 }

@@ -86,21 +86,6 @@ pub fn show_first<R>(
     }
 }
 
-/// Runs `work` with a snapshot of what is committed now, in which this transaction has done nothing yet.
-pub fn without_own_changes<R>(
-    work: impl FnOnce(pg_sys::Snapshot) -> Result<R, ErrorReport>,
-) -> Result<R, ErrorReport> {
-    // SAFETY: a transaction is open. Registering makes a copy, which is ours to change; an error in between ends the
-    // transaction, which lets go of it.
-    unsafe {
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        (*snapshot).curcid = pg_sys::FirstCommandId;
-        let result = work(snapshot);
-        pg_sys::UnregisterSnapshot(snapshot);
-        result
-    }
-}
-
 /// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
 /// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
 pub fn views_between(

@@ -22,7 +22,7 @@ use crate::datum::Column;
 use crate::places::{Digest, Digests, Novelty};
 use crate::table::{Key, New, Table};
 use crate::totals::{AT_ONCE, By};
-use crate::{catalog, datum, pending, scans, state, tally};
+use crate::{catalog, datum, scans, snapshot, state, tally};
 
 /// Columns of `sessions`. The first one is its primary key.
 const COLUMNS: i32 = 3;
@@ -177,7 +177,7 @@ impl Sessions {
                 return Ok(Some((found, before, before)));
             }
             if !found && table.is_still_seen(&key) {
-                pending::note_unseen();
+                snapshot::note_newer_than_snapshot();
             }
             let now = if before == Counted::default() {
                 as_new
@@ -226,7 +226,7 @@ fn count_before(
 ) -> Result<Option<i64>, ErrorReport> {
     let (place, now) = (table.place(), Counted::read(table, epoch));
     let mut views = 0;
-    let committed = scans::without_own_changes(|snapshot| {
+    let committed = snapshot::without_own_changes(|snapshot| {
         let state = state::seen_by(snapshot)?;
         scans::session_views(session_id, snapshot, |view| {
             views += i64::from(view.id <= state.cursor || view.id > state.target);

@@ -18,7 +18,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::datum::Column;
 use crate::locks::{Class, Lock, Mode};
-use crate::{catalog, error, scans};
+use crate::{catalog, error, scans, snapshot};
 
 /// Columns of `backfill_state`. The first one is its primary key, and true.
 pub mod columns {
@@ -114,7 +114,7 @@ impl Writer {
                 state
             }
         };
-        let seen = if uses_one_snapshot() {
+        let seen = if snapshot::uses_one_snapshot() {
             // SAFETY: a transaction is open; at this isolation level it is the transaction's only snapshot.
             let seen = seen_by(unsafe { pg_sys::GetTransactionSnapshot() })?;
             if (seen.epoch, seen.target) != (state.epoch, state.target) {
@@ -155,12 +155,6 @@ pub fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
     if CACHE.get().is_some_and(|cached| is_changed(cached.page_views)) {
         CACHE.set(None);
     }
-}
-
-/// Whether the transaction sees one snapshot from its first statement to its end.
-pub fn uses_one_snapshot() -> bool {
-    // SAFETY: a plain integer of this process.
-    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 /// The row of `backfill_state`.

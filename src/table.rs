@@ -19,7 +19,7 @@ use crate::datum::{self, Column};
 use crate::indexes::{Entry, Indexes};
 use crate::tid::Place;
 use crate::version::{self, NeedsIndexes};
-use crate::{catalog, error, pending, state};
+use crate::{catalog, error, snapshot};
 
 /// Most columns of a primary key, and of an aggregate table.
 const MOST_KEYS: usize = 3;
@@ -116,7 +116,7 @@ impl Table {
             (*dirty).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
             let slot = pg_sys::table_slot_create(relation, null_mut());
             let command = pg_sys::GetCurrentCommandId(true);
-            let snapshot = state::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
+            let snapshot = snapshot::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
             Ok(Table {
                 name,
                 relation,
@@ -184,7 +184,7 @@ impl Table {
             pgrx::check_for_interrupts!();
             let found = place.take().is_some_and(|place| self.is_at(place, key)) || self.find(key);
             if found && !self.is_seen() {
-                pending::note_unseen();
+                snapshot::note_newer_than_snapshot();
             }
             if let Some(result) = write(self, found)? {
                 return Ok(result);

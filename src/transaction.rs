@@ -8,6 +8,7 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 use crate::error;
+use crate::snapshot::with_snapshot;
 
 /// What went wrong in a turn that was undone.
 #[derive(Debug)]
@@ -98,17 +99,6 @@ pub fn in_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Resul
     }
     // SAFETY: in no transaction. Without this nobody learns of a worker's dead rows until it exits.
     unsafe { pg_sys::pgstat_report_stat(true) };
-    result
-}
-
-/// Runs `work` with a snapshot, for code of the server that wants some snapshot to be there: to fetch a long value from where it
-/// is kept, say. What counts takes its own.
-pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
-    // SAFETY: a transaction is open; an error that is raised pops the snapshot with it.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    let result = work();
-    // SAFETY: as pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
     result
 }
 

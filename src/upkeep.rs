@@ -14,7 +14,7 @@ use crate::spi::{Connection, See, Statement};
 use crate::table::Table;
 use crate::tally::{PathDelta, Tally};
 use crate::totals::{Days, path_totals};
-use crate::{catalog, error, settings, slots, spi, state, totals};
+use crate::{catalog, error, settings, slots, snapshot, spi, state, totals};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
 /// after the last, `$3` is the current epoch.
@@ -121,7 +121,7 @@ static TAKE_SITE: Statement = Statement::new(
 fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
     error::require_writable(c"site_stats.fold_totals()");
     let max_rows = error::require_row_count("max_rows", max_rows)?;
-    if state::uses_one_snapshot() {
+    if snapshot::uses_one_snapshot() {
         return Err(error::wrong_isolation("site_stats.fold_totals()"));
     }
     let page_views = catalog::page_views()?;
