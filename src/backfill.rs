@@ -12,15 +12,15 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::fault::{self, Point};
 use crate::locks::{Class, Lock, Mode};
-use crate::settings::{self, BATCH_SIZES};
+use crate::settings;
 use crate::spi::{Connection, Rows, See, Statement};
 use crate::table::{Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::upkeep::{self, Swept};
 use crate::{
-    catalog, datum, error, growth, pending, requests, scans, session_set, snapshot, spi, state, totals,
-    transaction,
+    catalog, datum, error, growth, pending, requests, scans, session_set, snapshot, spi, state, status,
+    totals, transaction,
 };
 
 /// Rows that one turn of folding moves, and turns at most.
@@ -64,14 +64,6 @@ static RESUME: Statement = Statement::new(
           restarts = s.restarts + CASE WHEN $2 THEN 1 ELSE 0 END,
           last_error = NULL",
     &[pg_sys::INT4OID, pg_sys::BOOLOID],
-);
-
-pub static STOP: Statement = Statement::new(
-    "UPDATE site_stats.backfill_state AS s SET
-          status = 'stopped',
-          updated_at = pg_catalog.clock_timestamp()
-      WHERE s.status = 'running'",
-    &[],
 );
 
 static COUNT_VIEWS: Statement = Statement::new(
@@ -167,13 +159,8 @@ impl Run {
     }
 
     fn is_unfinished(&self) -> bool {
-        is_unfinished(&self.status)
+        status::is_unfinished(&self.status)
     }
-}
-
-/// Whether a run in this status has work left.
-pub fn is_unfinished(status: &str) -> bool {
-    !matches!(status, "idle" | "complete")
 }
 
 /// One turn of the process that holds the run lock, under the conditions of `in_turn`. `first` if it is that process's first.
@@ -185,7 +172,7 @@ pub fn turn(connection: &Connection, page_views: pg_sys::Oid, first: bool) -> Re
     let requested_at = request.as_ref().and_then(|request| request.requested_at);
     match action {
         "stop" => {
-            STOP.run(connection, See::Current, &[])?;
+            status::STOP.run(connection, See::Current, &[])?;
             return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
         }
         "start" if run.is_unfinished() => {
@@ -417,16 +404,6 @@ fn require_one(written: Rows) -> Result<(), ErrorReport> {
     if written.len() == 1 { Ok(()) } else { Err(error::state_changed()) }
 }
 
-/// Rows per batch as a caller asks for them, if that is sound.
-pub fn valid_batch_size(batch_size: Option<i32>) -> Result<Option<i32>, ErrorReport> {
-    match batch_size {
-        Some(size) if !BATCH_SIZES.contains(&size) => {
-            Err(error::out_of_range("batch_size", size, *BATCH_SIZES.start(), *BATCH_SIZES.end()))
-        }
-        size => Ok(size),
-    }
-}
-
 /// Begins a backfill in this transaction and leaves it stopped before its first batch. Returns the target: the id up to
 /// which views are to be counted. Waits at most `site_stats.backfill_lock_timeout` for open writers.
 ///
@@ -448,7 +425,7 @@ fn begin_backfill() -> Result<i64, ErrorReport> {
 /// backfill, 55P03 when somebody holds a lock for longer than `site_stats.backfill_lock_timeout`.
 #[pg_extern(sql = false)]
 fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
-    let batch_size = valid_batch_size(batch_size)?;
+    let batch_size = status::valid_batch_size(batch_size)?;
     let page_views = catalog::page_views()?;
     by_hand(page_views, |connection| {
         let run = Run::read()?;

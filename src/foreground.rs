@@ -5,8 +5,9 @@ use std::time::Instant;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys};
 
-use crate::backfill::{self, REPORT_INTERVAL, Turn, valid_batch_size};
+use crate::backfill::{self, REPORT_INTERVAL, Turn};
 use crate::requests::{self, Answer};
+use crate::status::valid_batch_size;
 use crate::transaction::{self, Failure};
 use crate::{catalog, error, process, settings, spi};
 

@@ -68,6 +68,7 @@ mod fault;
 mod foreground;
 mod growth;
 mod indexes;
+mod launch;
 mod launcher;
 mod locks;
 mod maintenance;
@@ -87,6 +88,7 @@ mod slots;
 mod snapshot;
 mod spi;
 mod state;
+mod status;
 mod table;
 mod tally;
 mod tid;
@@ -108,6 +110,7 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["s
 /// Runs once in each process that loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    fault::register();
     settings::register();
     catalog::register();
     catalog::watch(state::note_change);

@@ -10,10 +10,10 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
-use crate::backfill::{STOP, is_unfinished, valid_batch_size};
 use crate::locks::{Class, Lock, Mode};
 use crate::spi::{Connection, See, Statement};
-use crate::{catalog, datum, error, pending, process, scans, spi, worker};
+use crate::status::{STOP, is_unfinished, valid_batch_size};
+use crate::{catalog, datum, error, launch, pending, process, scans, spi};
 
 /// How often `wait_for_backfill()` looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -162,7 +162,7 @@ fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> 
         Answer::AlreadyRunning => !is_run,
         Answer::Started | Answer::Resumed => true,
     };
-    if needs_worker && !worker::launch() && !is_run {
+    if needs_worker && !launch::launch() && !is_run {
         return Err(error::no_worker_slot());
     }
     Ok(match answer {
@@ -279,7 +279,7 @@ pub fn resume_if_interrupted() {
     let Ok(page_views) = catalog::page_views() else { return };
     if is_unattended(page_views).unwrap_or(false) {
         LAUNCHED.set(Some(Instant::now()));
-        worker::launch();
+        launch::launch();
     }
 }
 

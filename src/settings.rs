@@ -167,7 +167,6 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
-    crate::fault::register();
     // SAFETY: called from _PG_init with a NUL-terminated string that lives for ever.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"site_stats".as_ptr()) };
 }

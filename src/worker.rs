@@ -15,23 +15,13 @@ use crate::backfill::{self, REPORT_INTERVAL, Turn};
 use crate::locks::Mode;
 use crate::spi::{Connection, See, Statement};
 use crate::transaction::{Failure, as_owner, catch, in_transaction};
-use crate::{catalog, error, process, requests};
-
-/// What `pg_stat_activity` shows as the type of the process.
-const NAME: &str = "site_stats backfill";
+use crate::{catalog, error, launch, process, requests};
 
 /// Failures in a row after which the run is given up until somebody starts it again.
 const MAX_FAILURES: u32 = 5;
 
 /// How long a new worker waits for another process to let go of the run.
 const HANDOVER: Duration = Duration::from_secs(10);
-
-/// Registers a worker for this database. It looks for work when the calling transaction has ended. False if the server has
-/// no slot for it.
-pub fn launch() -> bool {
-    // SAFETY: a plain number of this process.
-    process::launch(NAME, "site_stats_backfill_main", unsafe { pg_sys::MyDatabaseId }, 0).is_some()
-}
 
 /// The process's entry point; the server calls it by its name.
 #[pg_guard]
@@ -73,7 +63,7 @@ pub fn serve() -> Result<(), Failure> {
             Ok(())
         })?;
         if result? {
-            launch();
+            launch::launch();
             return Ok(());
         }
         // A request that came while this run was ending.
