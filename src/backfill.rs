@@ -11,20 +11,20 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::fault::{self, Point};
+use crate::fold::{self, FOLD_ROWS};
 use crate::locks::{Class, Lock, Mode};
 use crate::settings;
 use crate::spi::{Connection, Rows, See, Statement};
+use crate::sweep::{self, Swept};
 use crate::table::{Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
-use crate::upkeep::{self, Swept};
 use crate::{
     catalog, datum, error, growth, pending, requests, scans, session_set, snapshot, spi, state, status,
     totals, transaction,
 };
 
-/// Rows that one turn of folding moves, and turns at most.
-pub const FOLD_ROWS: i32 = 5_000;
+/// Turns of folding at the end of a run, at most.
 const FOLD_TURNS: i64 = 1_000;
 
 /// How often a run says how far it is.
@@ -383,9 +383,9 @@ fn move_cursor(
 /// Removes some rows of older epochs, then folds some idle slots; false when nothing is left to do.
 fn clear(connection: &Connection, page_views: pg_sys::Oid, run: &Run) -> Result<bool, ErrorReport> {
     let swept = if !run.swept.is_all() {
-        upkeep::sweep(connection, run.epoch, run.swept)?
+        sweep::sweep(connection, run.epoch, run.swept)?
     } else if run.swept.blocks < FOLD_TURNS {
-        let folded = upkeep::fold(connection, page_views, run.epoch, FOLD_ROWS)?;
+        let folded = fold::fold(connection, page_views, run.epoch, FOLD_ROWS)?;
         if folded.rows == 0 {
             return Ok(false);
         }

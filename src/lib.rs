@@ -22,7 +22,7 @@
 //! | `reads` | statistics in the transaction that has changed them |
 //! | `paths` | the most viewed paths, and the sums over all |
 //! | `slots` | which part of each counter a transaction may write |
-//! | `upkeep` | old rows out, idle slots together |
+//! | `sweep`, `fold` | old rows out, idle slots together |
 //! | `catalog` | the names of our tables, and who hears of changes |
 //! | `state` | the row that says which views are counted |
 //! | `sessions` | what a site calls: a view, a heartbeat |
@@ -65,6 +65,7 @@ mod catalog;
 mod datum;
 mod error;
 mod fault;
+mod fold;
 mod foreground;
 mod growth;
 mod indexes;
@@ -89,12 +90,12 @@ mod snapshot;
 mod spi;
 mod state;
 mod status;
+mod sweep;
 mod table;
 mod tally;
 mod tid;
 mod totals;
 mod transaction;
-mod upkeep;
 mod version;
 mod worker;
 

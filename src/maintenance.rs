@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{log, pg_guard, pg_sys};
 
-use crate::backfill::{self, FOLD_ROWS};
+use crate::backfill;
+use crate::fold::{self, FOLD_ROWS};
 use crate::locks::{Class, Lock};
 use crate::spi::Connection;
 use crate::transaction::{Failure, as_owner, in_transaction};
-use crate::{catalog, launch, process, requests, sessions, upkeep, worker};
+use crate::{catalog, launch, process, requests, sessions, worker};
 
 /// What `pg_stat_activity` shows as the type of the process.
 const NAME: &str = "site_stats maintenance";
@@ -109,7 +110,7 @@ fn maintain() -> Result<(), Failure> {
     // Another one is at it.
     let Some((page_views, unattended)) = found else { return Ok(()) };
     let is_attended = !unattended || launch::launch();
-    repeat(page_views, |connection| Ok(upkeep::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
+    repeat(page_views, |connection| Ok(fold::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
     repeat(page_views, |connection| {
         Ok(sessions::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
     })?;
