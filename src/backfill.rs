@@ -20,7 +20,7 @@ use crate::table::{Key, New, Table};
 use crate::tally::Tally;
 use crate::totals::By;
 use crate::{
-    catalog, datum, error, growth, pending, requests, scans, session_set, snapshot, spi, state, status,
+    catalog, datum, error, growth, page_view, pending, requests, session_set, snapshot, spi, state, status,
     totals, transaction,
 };
 
@@ -321,7 +321,7 @@ fn count_batch(
     let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
     let (mut tally, mut sessions_found) = (Tally::for_views(usize::try_from(limit).unwrap_or(0)), 0);
     let (mut counted, mut last) = (0, run.cursor);
-    scans::views_between(page_views, run.cursor, run.target, |view| {
+    page_view::views_between(page_views, run.cursor, run.target, |view| {
         tally.add(view);
         (counted, last) = (counted + 1, view.id);
         if tally.is_full() {

@@ -25,7 +25,7 @@
 //! | `sweep`, `fold` | old rows out, idle slots together |
 //! | `catalog` | the names of our tables, and who hears of changes |
 //! | `state` | the row that says which views are counted |
-//! | `sessions` | what a site calls: a view, a heartbeat |
+//! | `record_page_view`, `heartbeat`, `arguments` | what a site calls |
 //! | `backfill` | a run, turn by turn |
 //! | `growth` | new pages of the aggregates, on their way to the disk |
 //! | `requests` | start, stop, wait |
@@ -60,6 +60,7 @@ macro_rules! describe_to_server {
 }
 pub(crate) use describe_to_server;
 
+mod arguments;
 mod backfill;
 mod catalog;
 mod datum;
@@ -68,6 +69,7 @@ mod fault;
 mod fold;
 mod foreground;
 mod growth;
+mod heartbeat;
 mod indexes;
 mod launch;
 mod launcher;
@@ -80,10 +82,10 @@ mod pending;
 mod places;
 mod process;
 mod reads;
+mod record_page_view;
 mod requests;
 mod scans;
 mod session_set;
-mod sessions;
 mod settings;
 mod slots;
 mod snapshot;

@@ -15,7 +15,7 @@ use crate::fold::{self, FOLD_ROWS};
 use crate::locks::{Class, Lock};
 use crate::spi::Connection;
 use crate::transaction::{Failure, as_owner, in_transaction};
-use crate::{catalog, launch, process, requests, sessions, worker};
+use crate::{catalog, heartbeat, launch, process, requests, worker};
 
 /// What `pg_stat_activity` shows as the type of the process.
 const NAME: &str = "site_stats maintenance";
@@ -112,7 +112,7 @@ fn maintain() -> Result<(), Failure> {
     let is_attended = !unattended || launch::launch();
     repeat(page_views, |connection| Ok(fold::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
     repeat(page_views, |connection| {
-        Ok(sessions::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
+        Ok(heartbeat::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
     })?;
     if !is_attended {
         // This process has the last slot that there is.

@@ -1,8 +1,10 @@
-//! A page view, as a row of `page_views` holds it.
+//! A page view, as a row of `page_views` holds it, and the scans that show page views without a plan.
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::datum::Columns;
+use crate::datum::{self, Columns};
+use crate::{catalog, error, scans, version};
 
 /// Columns of `page_views`; later ones are the owner's own.
 pub const COLUMNS: usize = 5;
@@ -51,6 +53,72 @@ pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
         session_id: columns.text(),
         viewed_at: columns.bigint(),
     }
+}
+
+/// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
+/// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
+pub fn later_views(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
+    // SAFETY: a transaction is open.
+    session_views_since(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
+}
+
+/// Shows the page views of a session, as a snapshot shows them.
+pub fn session_views(
+    session_id: &[u8],
+    snapshot: pg_sys::Snapshot,
+    show: impl FnMut(&PageView),
+) -> Result<(), ErrorReport> {
+    session_views_since(session_id, i64::MIN, snapshot, show)
+}
+
+fn session_views_since(
+    session_id: &[u8],
+    time: i64,
+    snapshot: pg_sys::Snapshot,
+    mut show: impl FnMut(&PageView),
+) -> Result<(), ErrorReport> {
+    let (table, index) = (catalog::page_views()?, catalog::table(c"page_views_session_id_viewed_at_idx")?);
+    let conditions = [
+        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
+        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
+    ];
+    scans::by_index(table, index, &conditions, snapshot, |tuple| {
+        // SAFETY: a row of the table, shown while it is looked at.
+        show(&unsafe { view_of(tuple) });
+        Ok(true)
+    })
+}
+
+/// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
+/// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
+pub fn views_between(
+    table: pg_sys::Oid,
+    above: i64,
+    up_to: i64,
+    mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
+) -> Result<(), ErrorReport> {
+    // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
+    let index = unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let key = version::primary_key(relation);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        let begins_with_id = key != pg_sys::InvalidOid && {
+            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
+            let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+            first == 1
+        };
+        begins_with_id.then_some(key)
+    };
+    let Some(index) = index else { return Err(error::no_primary_key()) };
+    let conditions = [
+        (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
+        (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
+    ];
+    // SAFETY: a transaction is open.
+    let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
+    // SAFETY: a row of the table, shown while it is looked at.
+    scans::by_index(table, index, &conditions, snapshot, |tuple| show(&unsafe { view_of(tuple) }))
 }
 
 #[cfg(test)]

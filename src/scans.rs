@@ -1,5 +1,5 @@
-//! Scans without a plan: of page views by an index, and of tables of a few rows. For what is asked for each view, statement or
-//! batch, where a query costs more than its answer.
+//! Scans without a plan: of a table by an index, and of tables of a few rows. For what is asked for each page view, statement
+//! or batch, where a query costs more than its answer.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -7,46 +7,12 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::catalog;
 use crate::datum::Column;
-use crate::page_view::{self, PageView};
 use crate::version;
-use crate::{catalog, datum, error};
 
 /// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
-type Condition = (Column, u32, u32, pg_sys::Datum);
-
-/// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
-/// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
-pub fn later_views(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
-    // SAFETY: a transaction is open.
-    session_views_since(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
-}
-
-/// Shows the page views of a session, as a snapshot shows them.
-pub fn session_views(
-    session_id: &[u8],
-    snapshot: pg_sys::Snapshot,
-    show: impl FnMut(&PageView),
-) -> Result<(), ErrorReport> {
-    session_views_since(session_id, i64::MIN, snapshot, show)
-}
-
-fn session_views_since(
-    session_id: &[u8],
-    time: i64,
-    snapshot: pg_sys::Snapshot,
-    mut show: impl FnMut(&PageView),
-) -> Result<(), ErrorReport> {
-    let (table, index) = (catalog::page_views()?, catalog::table(c"page_views_session_id_viewed_at_idx")?);
-    let conditions = [
-        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
-        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
-    ];
-    scan(table, index, &conditions, snapshot, |view| {
-        show(view);
-        Ok(true)
-    })
-}
+pub type Condition = (Column, u32, u32, pg_sys::Datum);
 
 /// Whether a table has no row that is committed now, or this transaction's own.
 pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
@@ -86,44 +52,14 @@ pub fn show_first<R>(
     }
 }
 
-/// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
-/// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
-pub fn views_between(
-    table: pg_sys::Oid,
-    above: i64,
-    up_to: i64,
-    show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
-) -> Result<(), ErrorReport> {
-    // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
-    let index = unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let key = version::primary_key(relation);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        let begins_with_id = key != pg_sys::InvalidOid && {
-            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
-            let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
-            pg_sys::index_close(index, pg_sys::NoLock as i32);
-            first == 1
-        };
-        begins_with_id.then_some(key)
-    };
-    let Some(index) = index else { return Err(error::no_primary_key()) };
-    let conditions = [
-        (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
-        (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
-    ];
-    // SAFETY: a transaction is open.
-    scan(table, index, &conditions, unsafe { pg_sys::GetLatestSnapshot() }, show)
-}
-
-/// Shows the page views that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns
-/// false.
-fn scan(
+/// Shows the rows that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns false.
+/// A row stays as it is while it is shown.
+pub fn by_index(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
     conditions: &[Condition; 2],
     snapshot: pg_sys::Snapshot,
-    mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
+    mut show: impl FnMut(pg_sys::HeapTuple) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
     let mut keys = [pg_sys::ScanKeyData::default(); 2];
     // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
@@ -142,7 +78,7 @@ fn scan(
         let mut goes_on = true;
         while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
             let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
-            goes_on = show(&page_view::view_of(tuple))?;
+            goes_on = show(tuple)?;
             pgrx::check_for_interrupts!();
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);

@@ -22,7 +22,7 @@ use crate::datum::Column;
 use crate::places::{Digest, Digests, Novelty};
 use crate::table::{Key, New, Table};
 use crate::totals::{AT_ONCE, By};
-use crate::{catalog, datum, scans, snapshot, state, tally};
+use crate::{catalog, datum, page_view, snapshot, state, tally};
 
 /// Columns of `sessions`. The first one is its primary key.
 const COLUMNS: i32 = 3;
@@ -228,7 +228,7 @@ fn count_before(
     let mut views = 0;
     let committed = snapshot::without_own_changes(|snapshot| {
         let state = state::seen_by(snapshot)?;
-        scans::session_views(session_id, snapshot, |view| {
+        page_view::session_views(session_id, snapshot, |view| {
             views += i64::from(view.id <= state.cursor || view.id > state.target);
         })?;
         Ok(if table.find_in(key, snapshot) { Counted::read(table, epoch) } else { Counted::default() })

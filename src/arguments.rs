@@ -1,0 +1,65 @@
+//! What a site may pass: each text with its limit, each number with its range, and the error for what is outside.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::error;
+
+/// A text that a site passes.
+pub struct Argument {
+    name: &'static str,
+    /// In bytes; the tables' CHECK constraints say the same.
+    limit: usize,
+    hint: &'static str,
+}
+
+pub const PATH: Argument =
+    Argument { name: "path", limit: 2048, hint: "Pass the path of the page, such as /about." };
+pub const CURRENT_PATH: Argument =
+    Argument { name: "current_path", limit: 2048, hint: "Pass the path of the page, such as /about." };
+pub const SESSION_ID: Argument = Argument {
+    name: "session_id",
+    limit: 128,
+    hint: "Pass an id that the site keeps for the visitor, such as a cookie's value.",
+};
+pub const PAGE_TYPE: Argument = Argument {
+    name: "page_type",
+    limit: 64,
+    hint: "Pass a word for the kind of page, such as blog, or NULL for page.",
+};
+pub const CITY: Argument =
+    Argument { name: "city", limit: 256, hint: "Pass a name, or NULL if it is not known." };
+pub const COUNTRY: Argument =
+    Argument { name: "country", limit: 256, hint: "Pass a name, or NULL if it is not known." };
+
+pub fn required<'a>(argument: &Argument, text: Option<&'a [u8]>) -> Result<&'a [u8], ErrorReport> {
+    match optional(argument, text)? {
+        None => Err(error::null_argument(argument.name, argument.hint)),
+        Some([]) => Err(error::empty_argument(argument.name, argument.hint)),
+        Some(text) => Ok(text),
+    }
+}
+
+pub fn optional<'a>(argument: &Argument, text: Option<&'a [u8]>) -> Result<Option<&'a [u8]>, ErrorReport> {
+    match text {
+        Some(text) if text.len() > argument.limit => {
+            Err(error::long_argument(argument.name, text.len(), argument.limit))
+        }
+        text => Ok(text),
+    }
+}
+
+pub fn degrees(name: &str, value: Option<f64>, limit: i32) -> Result<Option<f64>, ErrorReport> {
+    match value {
+        Some(value) if !(-f64::from(limit)..=f64::from(limit)).contains(&value) => {
+            Err(error::out_of_range(name, value, -limit, limit))
+        }
+        value => Ok(value),
+    }
+}
+
+/// The time by the clock: `now()` would stand still in a long transaction.
+pub fn now() -> pg_sys::Datum {
+    // SAFETY: reads the clock.
+    pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() })
+}
