@@ -7,37 +7,21 @@
 //!
 //! SQL (`sql/*.sql`) decides which rows; Rust decides when, what is valid, and does the arithmetic of deltas.
 //!
-//! | module | owns |
+//! The code is in six rooms, and each uses only those to its left (`bin/check-rooms` keeps it so):
+//!
+//! `pg <- count <- backfill <- record <- maintenance <- report`
+//!
+//! | room | owns |
 //! |---|---|
-//! | `page_views` | the triggers: changed rows into a tally |
-//! | `page_view`, `tid` | a page view, and where a row is |
-//! | `tally` | the arithmetic: rows into deltas per path, day and session |
-//! | `pending` | what the open transaction has counted, until it is flushed |
-//! | `totals` | the only code that counts: a tally into the aggregates |
-//! | `session_set` | ... of sessions |
-//! | `table` | the way to a row of the aggregates, past the executor |
-//! | `indexes` | the way of such a row into all indexes of its table |
-//! | `scans` | the way to page views, and to rows of small tables, without a plan |
-//! | `places` | what a process remembers of rows that it has written |
-//! | `reads` | statistics in the transaction that has changed them |
-//! | `paths` | the most viewed paths, and the sums over all |
-//! | `slots` | which part of each counter a transaction may write |
-//! | `sweep`, `fold` | old rows out, idle slots together |
-//! | `catalog` | the names of our tables, and who hears of changes |
-//! | `state` | the row that says which views are counted |
-//! | `record_page_view`, `heartbeat`, `arguments` | what a site calls |
-//! | `backfill` | a run, turn by turn |
-//! | `growth` | new pages of the aggregates, on their way to the disk |
-//! | `requests` | start, stop, wait |
-//! | `worker`, `foreground` | who takes the turns: a background process, or `CALL backfill()` |
-//! | `launcher`, `maintenance` | with `shared_preload_libraries`: what happens by itself, in every database |
-//! | `process` | what these background processes have in common |
-//! | `snapshot` | what a transaction sees |
-//! | `transaction` | the conditions that a turn runs under |
-//! | `locks`, `spi`, `datum` | the ways into the server that pgrx does not have |
-//! | `version` | where versions of PostgreSQL differ |
-//! | `settings`, `error` | every setting, every message |
-//! | `fault` | faults on purpose, in builds for tests |
+//! | [`pg`] | the ways into PostgreSQL that pgrx does not have, and where its versions differ |
+//! | [`count`] | page views into counters: triggers, tallies, the state that says what is counted, folding and sweeping |
+//! | [`backfill`] | a run that counts all page views anew, step by step, by a worker or by a procedure |
+//! | [`record`] | what a site calls: a page view, a heartbeat |
+//! | [`maintenance`] | what happens by itself: the launcher, and its worker in each database |
+//! | [`report`] | what people read |
+//!
+//! Beside them, for all rooms: [`error`] has every message with its SQLSTATE, [`settings`] every setting.
+//! `docs/architecture.md` has the whole picture.
 
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 // pgrx's own error type, which every function of the SQL interface returns.
@@ -45,6 +29,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use pgrx::prelude::*;
+
+use pg::catalog;
 
 /// How the server learns, of a function that is not one of pgrx's, that it takes its arguments in the usual way: by a function
 /// of this name, `pg_finfo_` and that of the other.
@@ -60,46 +46,14 @@ macro_rules! describe_to_server {
 }
 pub(crate) use describe_to_server;
 
-mod arguments;
 mod backfill;
-mod catalog;
-mod datum;
+mod count;
 mod error;
-mod fault;
-mod fold;
-mod foreground;
-mod growth;
-mod heartbeat;
-mod indexes;
-mod launch;
-mod launcher;
-mod locks;
 mod maintenance;
-mod page_view;
-mod page_views;
-mod paths;
-mod pending;
-mod places;
-mod process;
-mod reads;
-mod record_page_view;
-mod requests;
-mod scans;
-mod session_set;
+mod pg;
+mod record;
+mod report;
 mod settings;
-mod slots;
-mod snapshot;
-mod spi;
-mod state;
-mod status;
-mod sweep;
-mod table;
-mod tally;
-mod tid;
-mod totals;
-mod transaction;
-mod version;
-mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -113,11 +67,11 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["s
 /// Runs once in each process that loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    fault::register();
+    backfill::fault::register();
     settings::register();
     catalog::register();
-    catalog::watch(state::note_change);
-    pending::register();
-    session_set::register();
-    launcher::register();
+    catalog::watch(count::state::note_change);
+    count::pending::register();
+    count::visitors::register();
+    maintenance::launcher::register();
 }

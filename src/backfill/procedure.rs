@@ -1,0 +1,145 @@
+//! `CALL site_stats.backfill()`: the same turns as the worker's, in the caller's session, a commit per turn.
+
+use std::time::Instant;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys};
+
+use crate::backfill::requests::{self, Answer};
+use crate::backfill::status::valid_batch_size;
+use crate::backfill::step::{self, REPORT_INTERVAL, Turn};
+use crate::pg::transaction::{self, Failure};
+use crate::pg::{bgworker, catalog, spi};
+use crate::{error, settings};
+
+/// Runs a backfill in this session. Goes on with an unfinished run, or begins one.
+/// Progress comes as notices.
+///
+/// # Errors
+/// 2D000 inside a transaction block, 22023 for a batch size out of range, 25006 on a standby, 55006 while another process
+/// runs a backfill.
+#[pg_extern(sql = false)]
+fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
+    // SAFETY: the server's own description of this call.
+    if !unsafe { may_commit(call) } {
+        return Err(error::in_transaction_block());
+    }
+    error::require_writable(c"site_stats.backfill()");
+    let batch_size = valid_batch_size(batch_size)?;
+    let page_views = catalog::page_views()?;
+    let lock = requests::run_lock(page_views);
+    if lock.is_held() || !lock.try_acquire_for_process() {
+        return Err(error::already_running());
+    }
+    PgTryBuilder::new(|| run_here(page_views, batch_size)).finally(|| lock.release_from_process()).execute()
+}
+
+/// Whether the caller's transaction is this procedure's to end: not inside a transaction block or a function.
+///
+/// # Safety
+/// `call` must be the call being served.
+unsafe fn may_commit(call: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: a procedure's call has a context node, whose tag says whether it is this one.
+    unsafe {
+        let context = (*call).context;
+        !context.is_null()
+            && (*context).type_ == pg_sys::NodeTag::T_CallContext
+            && !(*context.cast::<pg_sys::CallContext>()).atomic
+    }
+}
+
+fn run_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
+    // SAFETY: connects in the way that allows this procedure to commit, if its caller allows it.
+    let code = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+    if code < 0 {
+        return Err(error::internal("SPI_connect_ext", code));
+    }
+    let result = run_turns_here(page_views, batch_size);
+    // SAFETY: closes the connection made above; an error closes it with the transaction.
+    unsafe { pg_sys::SPI_finish() };
+    result
+}
+
+fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
+    commit_here();
+    let answer = transaction::in_subtransaction(|| {
+        transaction::as_owner(page_views, || {
+            let settings = [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
+            transaction::with_settings(&settings, || {
+                // This process holds the run lock, so a run that is marked as running was interrupted.
+                spi::connect(|connection| requests::request_start(connection, page_views, batch_size))
+            })
+        })
+    })
+    .map_err(Failure::into_report)?;
+    commit_here();
+    if answer == Answer::NothingToDo {
+        notice("no page views to backfill");
+        return Ok(());
+    }
+
+    let (mut first, mut reported, mut waits) = (true, Instant::now(), 0);
+    loop {
+        if bgworker::is_orphan() {
+            return Err(error::server_gone());
+        }
+        let turn = transaction::in_subtransaction(|| {
+            step::in_turn(page_views, |connection| step::turn(connection, page_views, first))
+        });
+        let nap = match turn {
+            Ok(turn) => {
+                (first, waits) = (false, 0);
+                match turn {
+                    Turn::Began { target } => {
+                        notice(&format!("backfill of the page views up to id {target} started"))
+                    }
+                    Turn::Resumed { .. } => notice("backfill resumed"),
+                    Turn::Counted { views_done, views_total } if reported.elapsed() >= REPORT_INTERVAL => {
+                        reported = Instant::now();
+                        notice(&format!("backfill has counted {views_done} of {views_total} page views"));
+                    }
+                    Turn::Finished { views } => {
+                        commit_here();
+                        notice(&format!("backfill of {views} page views complete"));
+                        return Ok(());
+                    }
+                    Turn::Stopped | Turn::Idle => {
+                        commit_here();
+                        notice("backfill stopped");
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+                settings::backfill_batch_delay()
+            }
+            Err(failure) if failure.is_contention() => {
+                waits += 1;
+                if reported.elapsed() >= REPORT_INTERVAL {
+                    reported = Instant::now();
+                    notice(&format!("backfill waits: {}", failure.message));
+                }
+                bgworker::backoff(waits)
+            }
+            Err(failure) => return Err(failure.into_report()),
+        };
+        commit_here();
+        if !nap.is_zero() {
+            bgworker::nap(nap);
+        }
+    }
+}
+
+/// Commits, and goes on in a READ COMMITTED transaction whatever the session's default is: a turn needs it.
+fn commit_here() {
+    // SAFETY: on a connection that allows it, for a caller that does. No snapshot has been taken in the new transaction
+    // yet.
+    unsafe {
+        pg_sys::SPI_commit();
+        pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
+        pg_sys::XactReadOnly = false;
+    }
+}
+
+fn notice(message: &str) {
+    ereport!(PgLogLevel::NOTICE, PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message.to_owned());
+}

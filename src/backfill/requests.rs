@@ -1,0 +1,298 @@
+//! Requests to start and to stop a backfill, and waiting for one.
+//!
+//! A request is a row that its transaction may still roll back, apart from the state row, so that it blocks neither a batch
+//! nor a writer. Whoever runs a backfill takes it up in its next turn; if nobody does, a worker is launched.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::backfill::launch;
+use crate::backfill::status::{STOP, is_unfinished, valid_batch_size};
+use crate::count::pending;
+use crate::error;
+use crate::pg::locks::{Class, Lock, Mode};
+use crate::pg::spi::{self, Connection, See, Statement};
+use crate::pg::{bgworker, catalog, datum, scan};
+
+/// How often `wait_for_backfill()` looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a process that has launched a worker leaves it to come up.
+const LAUNCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a process that records views looks whether a backfill was interrupted.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+static REQUEST: Statement = Statement::new(
+    "INSERT INTO site_stats.backfill_requests (action, batch_size) VALUES ($1, $2)",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID],
+);
+
+static TAKE: Statement = Statement::new(
+    "WITH taken AS (
+          DELETE FROM site_stats.backfill_requests AS r
+          RETURNING r.id, r.action, r.batch_size, r.requested_at
+      )
+      SELECT t.action, t.batch_size, t.requested_at
+      FROM taken AS t
+      ORDER BY t.id DESC
+      LIMIT 1",
+    &[],
+);
+
+static LOOK: Statement = Statement::new(
+    "SELECT
+          s.status,
+          (SELECT r.action FROM site_stats.backfill_requests AS r ORDER BY r.id DESC LIMIT 1)
+      FROM site_stats.backfill_state AS s",
+    &[],
+);
+
+/// Whether there is anything to count, or any count to take back.
+static ANYTHING: Statement = Statement::new(
+    "SELECT
+          EXISTS (SELECT FROM ONLY site_stats.page_views)
+          OR EXISTS (
+              SELECT
+              FROM site_stats.backfill_state AS s
+              JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+              WHERE t.views <> 0
+          )
+          OR EXISTS (
+              SELECT
+              FROM site_stats.backfill_state AS s
+              JOIN site_stats.sessions AS t ON t.epoch = s.epoch
+          )",
+    &[],
+);
+
+/// The lock of the process that runs a backfill.
+pub fn run_lock(page_views: pg_sys::Oid) -> Lock {
+    Lock::new(Class::Run, page_views, 0)
+}
+
+/// The lock of a request that is not committed yet.
+pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
+    Lock::new(Class::Request, page_views, 0)
+}
+
+/// The status of the run and the newest request, empty for none, as committed now.
+fn look(connection: &Connection) -> Result<(String, String), ErrorReport> {
+    let look = LOOK.run(connection, See::Latest, &[])?;
+    Ok((look.word(0, 1), look.word(0, 2)))
+}
+
+/// A request that is taken up.
+pub struct Request {
+    pub action: String,
+    pub batch_size: Option<pg_sys::Datum>,
+    pub requested_at: Option<pg_sys::Datum>,
+}
+
+/// Takes all requests away; the newest counts, if there is any.
+pub fn take(connection: &Connection) -> Result<Option<Request>, ErrorReport> {
+    // As nearly always: looking costs a fraction of the statement.
+    if scan::is_empty(c"backfill_requests")? {
+        return Ok(None);
+    }
+    let taken = TAKE.run(connection, See::Current, &[])?;
+    Ok((!taken.is_empty()).then(|| Request {
+        action: taken.word(0, 1),
+        batch_size: taken.get(0, 2),
+        requested_at: taken.get(0, 3),
+    }))
+}
+
+/// Whether a request waits to be taken up.
+pub fn is_requested() -> Result<bool, ErrorReport> {
+    Ok(!spi::connect(look)?.1.is_empty())
+}
+
+/// What becomes of a request to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    NothingToDo,
+    Started,
+    Resumed,
+    AlreadyRunning,
+}
+
+/// Records a request to start, for whoever takes the run lock next. Reads what is committed now at any isolation level,
+/// and blocks nobody but other requests.
+pub fn request_start(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    batch_size: Option<i32>,
+) -> Result<Answer, ErrorReport> {
+    pending::flush()?; // whether there is anything to count is a question to the aggregates, too
+    request_lock(page_views).acquire(Mode::Exclusive);
+    let (status, requested) = look(connection)?;
+    let answer = match (status.as_str(), requested.as_str()) {
+        (_, "start") => return Ok(Answer::AlreadyRunning),
+        ("running", "") if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
+        (status, _) if is_unfinished(status) => Answer::Resumed,
+        _ if ANYTHING.run(connection, See::Latest, &[])?.boolean(0, 1) => Answer::Started,
+        _ => return Ok(Answer::NothingToDo),
+    };
+    let batch_size = batch_size.map(pg_sys::Datum::from);
+    REQUEST.run(connection, See::Current, &[Some(datum::text(b"start")), batch_size])?;
+    Ok(answer)
+}
+
+/// Asks for a rebuild of the aggregates by a background worker. It begins when the calling transaction commits, and never
+/// if that is rolled back. `batch_size` is in rows; NULL is the setting `site_stats.backfill_batch_size`.
+///
+/// Returns `No page views to backfill`, `Backfill started`, `Backfill resumed` or `Backfill already running`, each with
+/// what to look at next.
+///
+/// # Errors
+/// 22023 for a batch size out of range, 53000 when no background worker is to be had, 25006 in a read-only transaction or
+/// on a standby.
+#[pg_extern(sql = false)]
+fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> {
+    error::require_writable(c"site_stats.start_backfill()");
+    let batch_size = valid_batch_size(batch_size)?;
+    let page_views = catalog::page_views()?;
+    let answer = spi::connect(|connection| request_start(connection, page_views, batch_size))?;
+    let is_run = !run_lock(page_views).is_free();
+    // A run that is ending may not see the request any more; a worker too many sees that and leaves.
+    let needs_worker = match answer {
+        Answer::NothingToDo => false,
+        Answer::AlreadyRunning => !is_run,
+        Answer::Started | Answer::Resumed => true,
+    };
+    if needs_worker && !launch::launch() && !is_run {
+        return Err(error::no_worker_slot());
+    }
+    Ok(match answer {
+        Answer::NothingToDo => {
+            "No page views to backfill: the statistics are complete, see SELECT * FROM site_stats.get_stats()"
+        }
+        Answer::Started => "Backfill started: watch it with SELECT * FROM site_stats.backfill_progress",
+        Answer::Resumed => "Backfill resumed: watch it with SELECT * FROM site_stats.backfill_progress",
+        Answer::AlreadyRunning => {
+            "Backfill already running: watch it with SELECT * FROM site_stats.backfill_progress"
+        }
+    })
+}
+
+/// Asks a requested or running backfill to stop after its current batch, when the calling transaction commits.
+/// `start_backfill()` goes on from there. Returns false, and does nothing, if none is requested or running.
+///
+/// # Errors
+/// 25006 in a read-only transaction or on a standby.
+#[pg_extern(sql = false)]
+fn stop_backfill() -> Result<bool, ErrorReport> {
+    error::require_writable(c"site_stats.stop_backfill()");
+    let page_views = catalog::page_views()?;
+    spi::connect(|connection| {
+        request_lock(page_views).acquire(Mode::Exclusive);
+        let (status, requested) = look(connection)?;
+        let unattended = run_lock(page_views).is_free();
+        let stoppable = match requested.as_str() {
+            "start" => true,
+            // Whoever was to take it up may have died.
+            "stop" => unattended,
+            _ => status == "running",
+        };
+        if !stoppable {
+            return Ok(false);
+        }
+        if unattended {
+            // Nobody is there to take up the request.
+            take(connection)?;
+            STOP.run(connection, See::Current, &[])?;
+        } else {
+            REQUEST.run(connection, See::Current, &[Some(datum::text(b"stop")), None])?;
+        }
+        Ok(true)
+    })
+}
+
+/// Waits until the backfill is complete. Returns true then, and when there is none; false if it stopped or failed, or if
+/// the timeout passed first.
+///
+/// # Errors
+/// 22004 for NULL, 22023 for a negative timeout, 25001 if the same transaction requested the backfill.
+#[pg_extern(sql = false)]
+fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
+    let hint = "Pass an interval, such as '1 hour'.";
+    let timeout = timeout.ok_or_else(|| error::null_argument("timeout", hint))?;
+    let timeout = u64::try_from(timeout.as_micros().min(i128::from(i64::MAX)))
+        .map_err(|_| error::negative_argument("timeout", hint))?;
+    let page_views = catalog::page_views()?;
+    let (began, timeout) = (Instant::now(), Duration::from_micros(timeout));
+    if request_lock(page_views).is_held() {
+        return Err(error::uncommitted_request());
+    }
+    loop {
+        let (status, requested) = spi::connect(look)?;
+        match (status.as_str(), requested.as_str()) {
+            (_, "start") | ("running", _) => {}
+            // Not before its process has let go of it, so that the next one can begin.
+            ("idle" | "complete", _) if run_lock(page_views).is_free() => return Ok(true),
+            ("idle" | "complete", _) => {}
+            _ => return Ok(false),
+        }
+        resume_if_interrupted();
+        let left = timeout.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        bgworker::nap(left.min(POLL_INTERVAL));
+    }
+}
+
+/// Starts a worker if a backfill is under way, or a request waits, and no process takes care of it. Never fails, and writes
+/// nothing.
+#[pg_extern(sql = false)]
+fn resume_backfill() {
+    resume_if_interrupted();
+}
+
+thread_local! {
+    /// When this process launched a worker last, and when it looked whether to.
+    static LAUNCHED: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Whether a time that this process has noted is no longer ago than that.
+pub fn is_recent(time: &'static std::thread::LocalKey<Cell<Option<Instant>>>, interval: Duration) -> bool {
+    time.get().is_some_and(|time| time.elapsed() < interval)
+}
+
+/// `resume_if_interrupted` for functions that are called for every page view: looks once in a while.
+pub fn resume_in_passing() {
+    if !is_recent(&LOOKED, LOOK_INTERVAL) {
+        resume_if_interrupted();
+    }
+}
+
+/// What every function does, so that nobody has to remember a backfill that a crash interrupted.
+pub fn resume_if_interrupted() {
+    // SAFETY: reads the state of the server and of this process.
+    if unsafe { pg_sys::RecoveryInProgress() } || is_recent(&LAUNCHED, LAUNCH_INTERVAL) {
+        return;
+    }
+    LOOKED.set(Some(Instant::now()));
+    let Ok(page_views) = catalog::page_views() else { return };
+    if is_unattended(page_views).unwrap_or(false) {
+        LAUNCHED.set(Some(Instant::now()));
+        launch::launch();
+    }
+}
+
+/// Whether a backfill is under way, or a request waits, and no process takes care of it.
+pub fn is_unattended(page_views: pg_sys::Oid) -> Result<bool, ErrorReport> {
+    Ok(is_wanted()? && run_lock(page_views).is_free())
+}
+
+/// Whether a backfill is under way, or a request waits.
+pub fn is_wanted() -> Result<bool, ErrorReport> {
+    let (status, requested) = spi::connect(look)?;
+    Ok(status == "running" || !requested.is_empty())
+}

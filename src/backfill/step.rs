@@ -1,0 +1,436 @@
+//! A run of a backfill, turn by turn.
+//!
+//! A turn is one transaction: it takes up requests, then begins a run, counts one batch, or clears a piece of what older
+//! epochs left. The worker, `CALL backfill()` and `backfill_turn()` all do the same turns. Killed anywhere, a run loses
+//! nothing and repeats nothing, since the cursor moves in the transaction that counts.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::backfill::fault::{self, Point};
+use crate::backfill::{requests, status};
+use crate::count::fold::{self, FOLD_ROWS};
+use crate::count::sweep::{self, Swept};
+use crate::count::tally::Tally;
+use crate::count::{By, counters, page_view, pending, state, visitors};
+use crate::pg::heap_table::{Key, New, Table};
+use crate::pg::locks::{Class, Lock, Mode};
+use crate::pg::spi::{self, Connection, Rows, See, Statement};
+use crate::pg::{catalog, datum, snapshot, transaction, writeback};
+use crate::{error, settings};
+
+/// Turns of folding at the end of a run, at most.
+const FOLD_TURNS: i64 = 1_000;
+
+/// How often a run says how far it is.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+static BEGIN: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          epoch = s.epoch + 1,
+          cursor = 0,
+          target = (SELECT COALESCE(pg_catalog.max(v.id), 0) FROM ONLY site_stats.page_views AS v),
+          status = $1,
+          batch_size = $2,
+          views_done = 0,
+          views_total = NULL,
+          sessions_found = 0,
+          swept_tables = 0,
+          swept_blocks = 0,
+          requested_at = COALESCE($3, pg_catalog.clock_timestamp()),
+          started_at = pg_catalog.clock_timestamp(),
+          resumed_at = pg_catalog.clock_timestamp(),
+          views_done_at_resume = 0,
+          updated_at = pg_catalog.clock_timestamp(),
+          finished_at = NULL,
+          restarts = 0,
+          last_error = NULL
+      RETURNING s.target",
+    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID],
+);
+
+static RESUME: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = 'running',
+          batch_size = COALESCE($1, s.batch_size),
+          resumed_at = pg_catalog.clock_timestamp(),
+          views_done_at_resume = s.views_done,
+          updated_at = pg_catalog.clock_timestamp(),
+          restarts = s.restarts + CASE WHEN $2 THEN 1 ELSE 0 END,
+          last_error = NULL",
+    &[pg_sys::INT4OID, pg_sys::BOOLOID],
+);
+
+static COUNT_VIEWS: Statement = Statement::new(
+    "SELECT pg_catalog.count(*) FROM ONLY site_stats.page_views AS v WHERE v.id > $1 AND v.id <= $2",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static MOVE_SWEEP: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          swept_tables = $2,
+          swept_blocks = $3,
+          updated_at = pg_catalog.clock_timestamp(),
+          last_error = NULL
+      WHERE s.epoch = $1 AND s.cursor = s.target",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+static FINISH: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = 'complete',
+          views_total = s.views_done,
+          updated_at = pg_catalog.clock_timestamp(),
+          finished_at = pg_catalog.clock_timestamp(),
+          last_error = NULL
+      WHERE s.epoch = $1 AND s.cursor = s.target",
+    &[pg_sys::INT8OID],
+);
+
+/// Who may be in the way is whoever has written `page_views` and not committed yet.
+static FAIL: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = CASE WHEN $1 AND s.status = 'running' THEN 'failed' ELSE s.status END,
+          last_error = $2 || COALESCE((
+              SELECT '; page_views is in use by '
+                  || pg_catalog.string_agg(COALESCE('process ' || l.pid, 'a prepared transaction'), ', ' ORDER BY l.pid)
+              FROM pg_catalog.pg_locks AS l
+              WHERE l.relation = $3
+                  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+                  AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+                  AND l.granted
+          ), ''),
+          updated_at = pg_catalog.clock_timestamp()",
+    &[pg_sys::BOOLOID, pg_sys::TEXTOID, pg_sys::OIDOID],
+);
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A run has begun: every view up to the target is to be counted.
+    Began { target: i64 },
+    /// A run goes on; `interrupted` if the process that ran it died.
+    Resumed { interrupted: bool },
+    /// A batch was counted.
+    Counted { views_done: i64, views_total: i64 },
+    /// A piece of what older epochs left is cleared, or a few idle slots are folded.
+    Cleared,
+    /// All is counted and cleared.
+    Finished { views: i64 },
+    /// The run was asked to stop.
+    Stopped,
+    /// No run is under way and none is asked for.
+    Idle,
+}
+
+/// The state of the run as a turn finds it.
+struct Run {
+    epoch: i64,
+    cursor: i64,
+    target: i64,
+    status: String,
+    batch_size: Option<i32>,
+    views_total: Option<i64>,
+    views_done: i64,
+    swept: Swept,
+}
+
+impl Run {
+    /// As committed now, with this transaction's own changes.
+    fn read() -> Result<Self, ErrorReport> {
+        use state::columns::*;
+        // SAFETY: a transaction is open.
+        state::read_row(unsafe { pg_sys::GetLatestSnapshot() }, |row| Run {
+            epoch: row.bigint(EPOCH),
+            cursor: row.bigint(CURSOR),
+            target: row.bigint(TARGET),
+            // SAFETY: the column is of this type.
+            status: row.get(STATUS).map_or_else(String::new, |status| unsafe { datum::word(status) }),
+            batch_size: row.get(BATCH_SIZE).map(|size| size.value() as i32),
+            views_total: row.get(VIEWS_TOTAL).map(|views| views.value() as i64),
+            views_done: row.bigint(VIEWS_DONE),
+            swept: Swept { tables: row.bigint(SWEPT_TABLES), blocks: row.bigint(SWEPT_BLOCKS) },
+        })
+    }
+
+    fn is_unfinished(&self) -> bool {
+        status::is_unfinished(&self.status)
+    }
+}
+
+/// One turn of the process that holds the run lock, under the conditions of `in_turn`. `first` if it is that process's first.
+pub fn turn(connection: &Connection, page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
+    let request = requests::take(connection)?;
+    let run = Run::read()?;
+    let action = request.as_ref().map_or("", |request| &request.action);
+    let batch_size = request.as_ref().and_then(|request| request.batch_size);
+    let requested_at = request.as_ref().and_then(|request| request.requested_at);
+    match action {
+        "stop" => {
+            status::STOP.run(connection, See::Current, &[])?;
+            return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
+        }
+        "start" if run.is_unfinished() => {
+            let interrupted = first && run.status == "running";
+            resume(connection, batch_size, interrupted)?;
+            return Ok(Turn::Resumed { interrupted });
+        }
+        "start" => {
+            let target = begin(connection, page_views, "running", batch_size, requested_at)?;
+            return Ok(Turn::Began { target });
+        }
+        _ => {}
+    }
+    if run.status != "running" {
+        return Ok(Turn::Idle);
+    }
+    if first {
+        resume(connection, None, true)?;
+        return Ok(Turn::Resumed { interrupted: true });
+    }
+    advance(connection, page_views, run, None, By::Batch)
+}
+
+/// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.
+pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Result<(), ErrorReport> {
+    in_turn(page_views, |connection| {
+        let arguments =
+            [pg_sys::Datum::from(finally), datum::text(message.as_bytes()), pg_sys::Datum::from(page_views)]
+                .map(Some);
+        FAIL.run(connection, See::Current, &arguments)?;
+        Ok(())
+    })
+}
+
+/// The conditions of a turn: it sees what is committed, waits for nobody for long, and acts as the owner.
+pub fn in_turn<R>(
+    page_views: pg_sys::Oid,
+    work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    error::require_writable(c"a backfill");
+    if snapshot::uses_one_snapshot() {
+        return Err(error::wrong_isolation("a backfill"));
+    }
+    let timeout = CString::new(settings::backfill_lock_timeout().as_millis().to_string()).unwrap_or_default();
+    let settings = [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"row_security", c"off"),
+        (c"lock_timeout", timeout.as_c_str()),
+    ];
+    snapshot::with_snapshot(|| {
+        transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
+    })
+}
+
+/// A turn in the caller's transaction, which holds the run lock until it ends.
+fn by_hand<R>(
+    page_views: pg_sys::Oid,
+    work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    in_turn(page_views, |connection| {
+        if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
+            return Err(error::already_running());
+        }
+        work(connection)
+    })
+}
+
+/// Begins a run: all views up to the last one are to be counted, and the counts of before are void. No writer is in
+/// flight meanwhile (the table's lock), and no batch (the gate). Whoever writes next waits at most for the lock timeout.
+fn begin(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    status: &str,
+    batch_size: Option<pg_sys::Datum>,
+    requested_at: Option<pg_sys::Datum>,
+) -> Result<i64, ErrorReport> {
+    // What this very transaction has counted counts for the epoch that ends here.
+    pending::flush()?;
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
+    Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
+    let arguments = [Some(datum::text(status.as_bytes())), batch_size, requested_at];
+    let begun = BEGIN.run(connection, See::Current, &arguments)?;
+    catalog::announce_change(page_views);
+    Ok(begun.bigint(0, 1))
+}
+
+fn resume(
+    connection: &Connection,
+    batch_size: Option<pg_sys::Datum>,
+    interrupted: bool,
+) -> Result<(), ErrorReport> {
+    RESUME.run(connection, See::Current, &[batch_size, Some(pg_sys::Datum::from(interrupted))])?;
+    Ok(())
+}
+
+/// Does the next piece of work of a run: a batch, then the clean-up piece by piece, then the end.
+fn advance(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    run: Run,
+    batch_size: Option<i32>,
+    by: By,
+) -> Result<Turn, ErrorReport> {
+    // Keeps a TRUNCATE, and with it another epoch, away until the turn is over.
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+    if run.cursor < run.target {
+        return count_batch(connection, page_views, run, batch_size, by);
+    }
+    if clear(connection, page_views, &run)? {
+        return Ok(Turn::Cleared);
+    }
+    visitors::forget();
+    require_one(FINISH.run(connection, See::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
+    // Cursor and counts travel together, so a batch's commit may be lost; the last one's must not be.
+    // SAFETY: marks the open transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+    Ok(Turn::Finished { views: run.views_done })
+}
+
+/// Counts the next views above the cursor and moves it. Their rows are read after the gate is held: every writer that
+/// decided by an earlier cursor has ended, and what it wrote is seen.
+fn count_batch(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    run: Run,
+    batch_size: Option<i32>,
+    by: By,
+) -> Result<Turn, ErrorReport> {
+    let number = |value: i64| Some(pg_sys::Datum::from(value));
+    let views_total = match run.views_total {
+        Some(views_total) => views_total,
+        None => {
+            let range = [number(run.cursor), number(run.target)];
+            run.views_done + COUNT_VIEWS.run(connection, See::Current, &range)?.bigint(0, 1)
+        }
+    };
+    Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
+    fault::trip(Point::Locked);
+    let now = state::latest()?;
+    if (now.epoch, now.cursor, now.target) != (run.epoch, run.cursor, run.target) {
+        return Err(error::state_changed());
+    }
+
+    let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
+    let (mut tally, mut sessions_found) = (Tally::for_views(usize::try_from(limit).unwrap_or(0)), 0);
+    let (mut counted, mut last) = (0, run.cursor);
+    page_view::views_between(page_views, run.cursor, run.target, |view| {
+        tally.add(view);
+        (counted, last) = (counted + 1, view.id);
+        if tally.is_full() {
+            let full = std::mem::take(&mut tally);
+            sessions_found += counters::write(page_views, run.epoch, full, by)?.sessions_found;
+        }
+        Ok(counted < limit)
+    })?;
+    fault::trip(Point::Read);
+    sessions_found += counters::write(page_views, run.epoch, tally, by)?.sessions_found;
+
+    fault::trip(Point::Counted);
+    let cursor = if counted < limit { run.target } else { last };
+    move_cursor(&run, cursor, counted, sessions_found, views_total)?;
+    if cursor == run.target {
+        // Writers of this very transaction may come to trust that all is counted, and must forget it if it rolls back.
+        catalog::announce_change(page_views);
+    }
+    fault::trip(Point::Moved);
+    if by == By::Batch {
+        writeback::write_back()?;
+    }
+    Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
+}
+
+/// Moves the cursor of a run and adds to what it has done. Compare and set: it is an error if anybody else has moved the
+/// cursor, or begun another epoch, since the run was read.
+fn move_cursor(
+    run: &Run,
+    cursor: i64,
+    views: i64,
+    sessions_found: i64,
+    views_total: i64,
+) -> Result<(), ErrorReport> {
+    use state::columns::*;
+    let mut table = Table::open(c"backfill_state", COUNT as i32)?;
+    let is_moved = table.write(&[Key::Boolean(true)], None, |table, found| {
+        if !found || (table.bigint(EPOCH), table.bigint(CURSOR)) != (run.epoch, run.cursor) {
+            return Ok(Some(false));
+        }
+        // SAFETY: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let written = table.update(&[
+            (CURSOR, New::Value(cursor.into())),
+            (VIEWS_DONE, New::Value((run.views_done + views).into())),
+            (VIEWS_TOTAL, New::Value(views_total.into())),
+            (SESSIONS_FOUND, New::Value((table.bigint(SESSIONS_FOUND) + sessions_found).into())),
+            (UPDATED_AT, New::Value(now.into())),
+            (LAST_ERROR, New::Null),
+        ])?;
+        Ok(written.then_some(true))
+    })?;
+    table.close();
+    // SAFETY: a transaction is open. What follows in it sees the cursor.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    if is_moved { Ok(()) } else { Err(error::state_changed()) }
+}
+
+/// Removes some rows of older epochs, then folds some idle slots; false when nothing is left to do.
+fn clear(connection: &Connection, page_views: pg_sys::Oid, run: &Run) -> Result<bool, ErrorReport> {
+    let swept = if !run.swept.is_all() {
+        sweep::sweep(connection, run.epoch, run.swept)?
+    } else if run.swept.blocks < FOLD_TURNS {
+        let folded = fold::fold(connection, page_views, run.epoch, FOLD_ROWS)?;
+        if folded.rows == 0 {
+            return Ok(false);
+        }
+        // What writers leave behind meanwhile is for the next time, or this would last as long as they write.
+        let turns = if folded.is_more { run.swept.blocks + 1 } else { FOLD_TURNS };
+        Swept { blocks: turns, ..run.swept }
+    } else {
+        return Ok(false);
+    };
+    let arguments = [run.epoch, swept.tables, swept.blocks].map(|number| Some(pg_sys::Datum::from(number)));
+    require_one(MOVE_SWEEP.run(connection, See::Current, &arguments)?)?;
+    Ok(true)
+}
+
+fn require_one(written: Rows) -> Result<(), ErrorReport> {
+    if written.len() == 1 { Ok(()) } else { Err(error::state_changed()) }
+}
+
+/// Begins a backfill in this transaction and leaves it stopped before its first batch. Returns the target: the id up to
+/// which views are to be counted. Waits at most `site_stats.backfill_lock_timeout` for open writers.
+///
+/// # Errors
+/// 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction or on a standby, 55006 while another
+/// process runs a backfill, 55P03 when a writer stays longer than the timeout.
+#[pg_extern(sql = false)]
+fn begin_backfill() -> Result<i64, ErrorReport> {
+    let page_views = catalog::page_views()?;
+    by_hand(page_views, |connection| begin(connection, page_views, "stopped", None, None))
+}
+
+/// Does one turn of an unfinished backfill in this transaction, whether it is stopped or not. Returns false when nothing
+/// is left to do.
+///
+/// # Errors
+/// 22023 for a batch size out of range, 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction
+/// or on a standby, 42704 without a primary key of `page_views` that begins with its id, 55006 while another process runs a
+/// backfill, 55P03 when somebody holds a lock for longer than `site_stats.backfill_lock_timeout`.
+#[pg_extern(sql = false)]
+fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
+    let batch_size = status::valid_batch_size(batch_size)?;
+    let page_views = catalog::page_views()?;
+    by_hand(page_views, |connection| {
+        let run = Run::read()?;
+        if !run.is_unfinished() {
+            return Ok(false);
+        }
+        let turn = advance(connection, page_views, run, batch_size, By::Writer)?;
+        Ok(!matches!(turn, Turn::Finished { .. }))
+    })
+}

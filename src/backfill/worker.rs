@@ -1,0 +1,217 @@
+//! The life of the background process. It adds nothing but time: every turn is `backfill::turn`.
+//!
+//! It is registered when it is needed and never restarted by the postmaster; a run that it leaves unfinished is taken up
+//! by the next call of any function that notices. It exits with 0 when there is nothing to do, when it is asked to
+//! (SIGTERM), and when the extension is gone, so nothing of it ever loops in the server's log. When the extension is updated
+//! under it, it hands over to a process that loads the library anew.
+
+use std::ffi::CString;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
+
+use crate::backfill::step::{self, REPORT_INTERVAL, Turn};
+use crate::backfill::{launch, requests};
+use crate::error;
+use crate::pg::locks::Mode;
+use crate::pg::spi::{Connection, See, Statement};
+use crate::pg::transaction::{Failure, as_owner, catch, in_transaction};
+use crate::pg::{bgworker, catalog};
+
+/// Failures in a row after which the run is given up until somebody starts it again.
+const MAX_FAILURES: u32 = 5;
+
+/// How long a new worker waits for another process to let go of the run.
+const HANDOVER: Duration = Duration::from_secs(10);
+
+/// The process's entry point; the server calls it by its name.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn site_stats_backfill_main(_argument: pg_sys::Datum) {
+    bgworker::answer_signals();
+    if !bgworker::connect() {
+        return;
+    }
+    if let Err(failure) = serve()
+        && !bgworker::is_stopping()
+    {
+        log!("site_stats: backfill ended: {}", failure.message);
+    }
+    bgworker::report_activity(c"");
+}
+
+/// Takes the run lock if there is anything to do, and takes turns until there is not.
+pub fn serve() -> Result<(), Failure> {
+    // Whoever launched this process may not have committed yet.
+    loop {
+        let page_views = match in_transaction(|| {
+            let page_views = catalog::page_views()?;
+            wait_for_requests(page_views);
+            Ok(as_owner(page_views, requests::is_wanted)?.then_some(page_views))
+        }) {
+            Ok(Some(page_views)) => page_views,
+            // One worker too many leaves without the run lock, which somebody may want for a run by hand.
+            Ok(None) => return Ok(()),
+            Err(failure) if is_gone(&failure) => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
+        if !take_run(page_views)? {
+            return Ok(());
+        }
+        let result = run(page_views);
+        in_transaction(|| {
+            requests::run_lock(page_views).release_from_process();
+            Ok(())
+        })?;
+        if result? {
+            launch::launch();
+            return Ok(());
+        }
+        // A request that came while this run was ending.
+        if bgworker::is_stopping()
+            || !in_transaction(|| as_owner(page_views, requests::is_requested)).unwrap_or(false)
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// Returns when no request is uncommitted: the launching transaction has ended.
+fn wait_for_requests(page_views: pg_sys::Oid) {
+    requests::request_lock(page_views).acquire(Mode::Shared);
+}
+
+/// Whether this process holds the run lock now. It waits a little for another process that may be about to leave.
+fn take_run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
+    let began = Instant::now();
+    loop {
+        if in_transaction(|| Ok(requests::run_lock(page_views).try_acquire_for_process()))? {
+            return Ok(true);
+        }
+        if began.elapsed() >= HANDOVER || !in_transaction(|| as_owner(page_views, requests::is_requested))? {
+            return Ok(false);
+        }
+        catch(|| {
+            bgworker::nap(Duration::from_millis(50));
+            Ok(())
+        })?;
+    }
+}
+
+/// The version of the extension in this database. An update gives the tables another shape than the library that this
+/// process has loaded may know.
+static VERSION: Statement = Statement::new(
+    "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'site_stats'",
+    &[],
+);
+
+/// Locks the table, as a turn does first, so that no update is under way; and reads the version then.
+fn version(connection: &Connection, page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+    let version = VERSION.run(connection, See::Current, &[])?;
+    if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.word(0, 1)) }
+}
+
+/// Turn after turn, until the run is finished, stopped, or given up; or until the extension is updated: then true, and the
+/// run goes on in a process that loads the library anew.
+fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
+    let mut known: Option<String> = None;
+    let (mut first, mut waits, mut failures) = (true, 0, 0);
+    let mut reported = Instant::now();
+    let mut activity = c"site_stats: backfill".to_owned();
+    loop {
+        if bgworker::is_stopping() {
+            return Ok(false);
+        }
+        bgworker::reload_settings();
+        bgworker::report_activity(&activity);
+        let turn = in_transaction(|| {
+            step::in_turn(page_views, |connection| {
+                let version = version(connection, page_views)?;
+                let is_updated = known.as_ref().is_some_and(|known| *known != version);
+                known = Some(version);
+                (!is_updated).then(|| step::turn(connection, page_views, first)).transpose()
+            })
+        });
+        let pause = match turn {
+            Ok(None) => {
+                log!("site_stats: backfill goes on in another process, since the extension was updated");
+                return Ok(true);
+            }
+            Ok(Some(turn)) => {
+                (first, waits, failures) = (false, 0, 0);
+                match turn {
+                    Turn::Began { target } => {
+                        log!("site_stats: backfill of the page views up to id {target} started")
+                    }
+                    Turn::Resumed { interrupted: true } => {
+                        log!("site_stats: backfill resumed after an interruption")
+                    }
+                    Turn::Resumed { interrupted: false } => log!("site_stats: backfill resumed"),
+                    Turn::Counted { views_done, views_total } => {
+                        let progress =
+                            format!("site_stats: backfill, {views_done} of {views_total} page views");
+                        activity = CString::new(progress).unwrap_or_default();
+                        if reported.elapsed() >= REPORT_INTERVAL {
+                            reported = Instant::now();
+                            log!("site_stats: backfill has counted {views_done} of {views_total} page views");
+                        }
+                    }
+                    Turn::Cleared => {}
+                    Turn::Finished { views } => {
+                        log!("site_stats: backfill of {views} page views complete");
+                    }
+                    Turn::Stopped => log!("site_stats: backfill stopped"),
+                    Turn::Idle => return Ok(false),
+                }
+                crate::settings::backfill_batch_delay()
+            }
+            Err(_) if bgworker::is_stopping() => return Ok(false),
+            Err(failure) if is_gone(&failure) => return Ok(false),
+            Err(failure) if failure.is_contention() => {
+                waits += 1;
+                if waits == 2 || waits % 8 == 0 {
+                    note(page_views, &format!("waits for a writer: {}", failure.message), false);
+                }
+                bgworker::backoff(waits)
+            }
+            Err(failure) => {
+                failures += 1;
+                let given_up = failures >= MAX_FAILURES;
+                log!("site_stats: a backfill batch failed: {}", failure.message);
+                note(page_views, &failure.message, given_up && !failure.is_cancellation());
+                if given_up {
+                    log!("site_stats: backfill given up after {failures} failures in a row");
+                    return Ok(false);
+                }
+                bgworker::backoff(failures + 3)
+            }
+        };
+        if !pause.is_zero() {
+            // A cancellation, or SIGTERM, ends the pause.
+            let _ = catch(|| {
+                bgworker::nap(pause);
+                Ok(())
+            });
+        }
+    }
+}
+
+/// Whether the extension has been dropped.
+pub fn is_gone(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            | PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE
+            | PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME
+    )
+}
+
+/// Leaves word in the state row, if that can be written.
+fn note(page_views: pg_sys::Oid, message: &str, given_up: bool) {
+    if let Err(failure) = in_transaction(|| step::note_failure(page_views, message, given_up)) {
+        log!("site_stats: could not note a failure of the backfill: {}", failure.message);
+    }
+}

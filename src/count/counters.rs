@@ -1,0 +1,243 @@
+//! The only code that counts: it adds deltas to the aggregates. Deltas come from triggers and from batches in the same form, a `Tally`.
+//!
+//! Rows of `path_totals`, `daily_totals` and `site_totals` belong to the slot that the transaction has borrowed, so
+//! nobody waits for them. Sessions are shared, and come before anything else: see `session_set`.
+//!
+//! A path's row has the counter of its newest day beside that of all days, so that a view of today costs one row; when a
+//! newer day begins, the finished one moves to `daily_totals`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use crate::count::caches::{Novelty, Places};
+use crate::count::tally::{Key, PathDelta, Tally, in_order};
+use crate::count::{AT_ONCE, By, slots, visitors};
+use crate::pg::datum::{self, Column};
+use crate::pg::heap_table::{self, New, Table};
+
+/// Columns of `path_totals`. The first ones of each table are its primary key.
+pub mod path_totals {
+    use super::Column;
+    pub const COUNT: i32 = 8;
+    pub const SLOT: Column = 2;
+    pub const EPOCH: Column = 3;
+    pub const VIEWS: Column = 4;
+    pub const PAGE_TYPE: Column = 5;
+    pub const LAST_VIEW_ID: Column = 6;
+    pub const DAY: Column = 7;
+    pub const DAY_VIEWS: Column = 8;
+}
+
+/// Columns of `daily_totals`.
+mod daily_totals {
+    use super::Column;
+    pub const COUNT: i32 = 5;
+    pub const EPOCH: Column = 4;
+    pub const VIEWS: Column = 5;
+}
+
+/// Columns of `site_totals`.
+mod site_totals {
+    use super::Column;
+    pub const COUNT: i32 = 3;
+    pub const EPOCH: Column = 2;
+    pub const VISITORS: Column = 3;
+}
+
+/// The day of a path's row that has no day yet: `-infinity`, before all others.
+const NO_DAY: i32 = i32::MIN;
+
+/// Rows that a process remembers the places of: 32 kB for the paths that are viewed most.
+const PATHS_KEPT: usize = 4096;
+
+thread_local! {
+    static PATHS: RefCell<Places> = RefCell::new(Places::new(PATHS_KEPT));
+    static SITE: RefCell<Places> = RefCell::new(Places::new(64));
+    static DAYS: RefCell<Novelty> = RefCell::default();
+}
+
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Sessions that came into the session set.
+    pub sessions_found: i64,
+}
+
+/// Views by day and path that count in `daily_totals`.
+pub type Days = BTreeMap<(i32, Key), i64>;
+
+/// Adds the deltas to the aggregates of an epoch. All its memory is free again when it returns, so a transaction over
+/// millions of rows may flush as often as it likes.
+pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally, by: By) -> Result<Flushed, ErrorReport> {
+    tally.settle();
+    if tally.is_empty() {
+        return Ok(Flushed::default());
+    }
+    // SAFETY: the context lives until the end of the block, and nothing that was made in it leaves the block.
+    unsafe {
+        PgMemoryContexts::new("site_stats flush").switch_to(|_| {
+            let change = visitors::write(page_views, epoch, &tally.sessions, by)?;
+            let slot = slots::borrow(page_views);
+            write_counters(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
+            Ok(Flushed { sessions_found: change.came })
+        })
+    }
+}
+
+/// Adds the deltas of paths, days and the whole site to a slot that this transaction has borrowed. What was written is seen
+/// by the next command.
+pub fn write_counters(
+    epoch: i64,
+    slot: i32,
+    paths: &HashMap<Key, PathDelta>,
+    mut days: Days,
+    visitors: i64,
+) -> Result<(), ErrorReport> {
+    if !paths.is_empty() {
+        PATHS.with_borrow_mut(|places| write_paths(epoch, slot, paths, &mut days, places))?;
+    }
+    if !days.is_empty() {
+        DAYS.with_borrow_mut(|novelty| write_days(epoch, slot, &days, novelty))?;
+    }
+    if visitors != 0 {
+        SITE.with_borrow_mut(|places| write_site(epoch, slot, visitors, places))?;
+    }
+    // SAFETY: a transaction is open. A second flush could not update rows of the same command.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(())
+}
+
+/// Writes the counters of paths with that of their newest day, and adds to `days` what belongs to older ones.
+fn write_paths(
+    epoch: i64,
+    slot: i32,
+    paths: &HashMap<Key, PathDelta>,
+    days: &mut Days,
+    places: &mut Places,
+) -> Result<(), ErrorReport> {
+    use path_totals::*;
+    let mut table = Table::open(c"path_totals", COUNT)?;
+    places.belong_to(table.file());
+    for (path, delta) in in_order(paths) {
+        let key = [heap_table::Key::Text(path), heap_table::Key::Integer(slot)];
+        let older = write_at(&mut table, places, &key, |table, found| {
+            // A row of an older epoch is as good as none.
+            let is_current = found && table.bigint(EPOCH) == epoch;
+            let (views, last_view_id, kept) = if is_current {
+                let kept = (table.integer(DAY), table.bigint(DAY_VIEWS));
+                (table.bigint(VIEWS), table.bigint(LAST_VIEW_ID), kept)
+            } else {
+                (0, 0, (NO_DAY, 0))
+            };
+            let ((day, day_views), older) = delta.on_top_of(kept);
+            let written = if found {
+                let is_newest = !is_current || delta.last_view_id >= last_view_id;
+                let is_other_type = is_newest && table.text(PAGE_TYPE) != &*delta.page_type;
+                table.update(&[
+                    (EPOCH, New::Value(epoch.into())),
+                    (VIEWS, New::Value((views + delta.views).into())),
+                    (DAY, New::Value(day.into())),
+                    (DAY_VIEWS, New::Value(day_views.into())),
+                    (LAST_VIEW_ID, New::value_if(is_newest, || delta.last_view_id.into())),
+                    (PAGE_TYPE, New::value_if(is_other_type, || datum::text(&delta.page_type))),
+                ])?
+            } else {
+                table.insert(&[
+                    datum::text(path),
+                    slot.into(),
+                    epoch.into(),
+                    delta.views.into(),
+                    datum::text(&delta.page_type),
+                    delta.last_view_id.into(),
+                    day.into(),
+                    day_views.into(),
+                ]);
+                true
+            };
+            Ok(written.then_some(older))
+        })?;
+        for (day, views) in older {
+            *days.entry((day, path.clone())).or_default() += views;
+        }
+    }
+    table.close();
+    Ok(())
+}
+
+fn write_days(epoch: i64, slot: i32, days: &Days, novelty: &mut Novelty) -> Result<(), ErrorReport> {
+    use daily_totals::*;
+    let mut table = Table::open(c"daily_totals", COUNT)?;
+    let row = |day: i32, path: &[u8], views: i64| {
+        [day.into(), datum::text(path), slot.into(), epoch.into(), views.into()]
+    };
+    let days: Vec<_> = days.iter().map(|((day, path), views)| (*day, &**path, *views)).collect();
+    for days in days.chunks(AT_ONCE) {
+        let are_expected_new = novelty.is_likely();
+        if are_expected_new {
+            let rows: Vec<_> = days.iter().map(|(day, path, views)| row(*day, path, *views)).collect();
+            table.insert_unpublished(rows.iter().map(|row| &row[..]));
+        }
+        for (day, path, views) in days {
+            if are_expected_new && table.publish()? {
+                novelty.learn(false);
+                continue;
+            }
+            let key =
+                [heap_table::Key::Day(*day), heap_table::Key::Text(path), heap_table::Key::Integer(slot)];
+            table.write(&key, None, |table, found| {
+                novelty.learn(found);
+                if !found {
+                    table.insert(&row(*day, path, *views));
+                    return Ok(Some(()));
+                }
+                let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
+                let written = table.update(&[
+                    (EPOCH, New::Value(epoch.into())),
+                    (VIEWS, New::Value((before + views).into())),
+                ])?;
+                Ok(written.then_some(()))
+            })?;
+        }
+    }
+    table.close();
+    Ok(())
+}
+
+fn write_site(epoch: i64, slot: i32, visitors: i64, places: &mut Places) -> Result<(), ErrorReport> {
+    use site_totals::*;
+    let mut table = Table::open(c"site_totals", COUNT)?;
+    places.belong_to(table.file());
+    write_at(&mut table, places, &[heap_table::Key::Integer(slot)], |table, found| {
+        let written = if found {
+            let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
+            table.update(&[
+                (EPOCH, New::Value(epoch.into())),
+                (VISITORS, New::Value((before + visitors).into())),
+            ])?
+        } else {
+            table.insert(&[slot.into(), epoch.into(), visitors.into()]);
+            true
+        };
+        Ok(written.then_some(()))
+    })?;
+    table.close();
+    Ok(())
+}
+
+/// Finds a row, at the place where this process wrote it last or else by its key, and has `write` write it. Remembers its
+/// place.
+fn write_at<R>(
+    table: &mut Table,
+    places: &mut Places,
+    key: &[heap_table::Key],
+    write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    let result = table.write(key, places.get(key), write)?;
+    if let Some(place) = table.written() {
+        places.note(key, place);
+    }
+    Ok(result)
+}

@@ -1,0 +1,236 @@
+//! The counters of idle slots are moved into slot 0, and its rows to the front of their table.
+//!
+//! Folding keeps no writer waiting: it borrows the slots whose rows it takes, so that writers count in others.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{IntoDatum, pg_extern, pg_sys};
+
+use crate::count::counters::{self, Days, path_totals};
+use crate::count::tally::{PathDelta, Tally};
+use crate::count::{slots, state};
+use crate::pg::heap_table::Table;
+use crate::pg::spi::{self, Connection, See, Statement};
+use crate::pg::{catalog, snapshot};
+use crate::{error, settings};
+
+/// Rows that one transaction of folding moves.
+pub const FOLD_ROWS: i32 = 5_000;
+
+/// The slots of the first `$2` rows that are in another slot than 0, with the number of these rows.
+static SLOTS: Statement = Statement::new(
+    "SELECT o.slot, pg_catalog.count(*)
+      FROM (
+          SELECT p.slot FROM site_stats.path_totals AS p WHERE p.slot > 0 AND p.epoch = $1 AND p.slot <> ALL ($3)
+          UNION ALL
+          SELECT d.slot FROM site_stats.daily_totals AS d WHERE d.slot > 0 AND d.epoch = $1 AND d.slot <> ALL ($3)
+          UNION ALL
+          SELECT s.slot FROM site_stats.site_totals AS s WHERE s.slot > 0 AND s.epoch = $1 AND s.slot <> ALL ($3)
+          LIMIT $2
+      ) AS o
+      GROUP BY o.slot
+      ORDER BY o.slot DESC",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+);
+
+// What is taken is in slot 0 or in slots that this transaction has borrowed, so nobody else writes it.
+
+static TAKE_PATHS: Statement = Statement::new(
+    "DELETE FROM site_stats.path_totals AS t
+      WHERE t.ctid = ANY (ARRAY(
+          SELECT o.ctid
+          FROM site_stats.path_totals AS o
+          WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND o.views = 0 AND o.day_views = 0)) AND o.epoch = $1
+          LIMIT $2
+      ))
+      RETURNING t.path, t.views, t.page_type, t.last_view_id, t.day, t.day_views",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+);
+
+static TAKE_DAYS: Statement = Statement::new(
+    "DELETE FROM site_stats.daily_totals AS t
+      WHERE t.ctid = ANY (ARRAY(
+          SELECT o.ctid
+          FROM site_stats.daily_totals AS o
+          WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND o.views = 0)) AND o.epoch = $1
+          LIMIT $2
+      ))
+      RETURNING t.day, t.path, t.views",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+);
+
+static TAKE_SITE: Statement = Statement::new(
+    "DELETE FROM site_stats.site_totals AS t
+      WHERE t.ctid = ANY (ARRAY(
+          SELECT o.ctid
+          FROM site_stats.site_totals AS o
+          WHERE o.slot = ANY ($3) AND o.epoch = $1
+          LIMIT $2
+      ))
+      RETURNING t.visitors",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+);
+
+/// Moves at most `max_rows` rows of each table from idle slots into slot 0, or removes them if they are
+/// 0, and returns how many; none while another transaction uses slot 0.
+///
+/// # Errors
+/// 22004 for NULL, 22023 for a negative `max_rows`, 25001 at an isolation level above READ COMMITTED, 25006 in a
+/// read-only transaction or on a standby.
+#[pg_extern(sql = false)]
+fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
+    error::require_writable(c"site_stats.fold_totals()");
+    let max_rows = error::require_row_count("max_rows", max_rows)?;
+    if snapshot::uses_one_snapshot() {
+        return Err(error::wrong_isolation("site_stats.fold_totals()"));
+    }
+    let page_views = catalog::page_views()?;
+    spi::connect(|connection| Ok(fold_now(connection, page_views, max_rows)?.rows))
+}
+
+/// What folding did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Rows that are gone.
+    pub rows: i64,
+    /// Whether there was more to fold than this time.
+    pub is_more: bool,
+}
+
+/// As `fold`, for a caller that holds no lock yet.
+pub fn fold_now(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    max_rows: i32,
+) -> Result<Folded, ErrorReport> {
+    // The lock of a writer: the epoch cannot change until this transaction ends.
+    // SAFETY: a transaction is open and the table exists.
+    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
+    let epoch = state::Writer::new(page_views)?.epoch();
+    fold(connection, page_views, epoch, max_rows)
+}
+
+/// Moves at most `max_rows` rows of each table from idle slots into slot 0, if that is free. The caller holds a lock that
+/// keeps the epoch.
+pub fn fold(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    epoch: i64,
+    max_rows: i32,
+) -> Result<Folded, ErrorReport> {
+    if !slots::try_borrow(page_views, 0) {
+        return Ok(Folded::default());
+    }
+    let (idle, are_all) = borrow_idle_slots(connection, page_views, epoch, max_rows)?;
+    let arguments = [epoch.into_datum(), i64::from(max_rows).into_datum(), idle.into_datum()];
+    let (mut tally, mut idle_days, mut visitors) = (Tally::default(), Days::new(), 0);
+    let paths = TAKE_PATHS.run(connection, See::Current, &arguments)?;
+    for row in 0..paths.len() {
+        if let (Some(path), Some(page_type)) = (paths.text(row, 1), paths.text(row, 3)) {
+            let delta = PathDelta {
+                views: paths.bigint(row, 2),
+                page_type: page_type.into(),
+                last_view_id: paths.bigint(row, 4),
+                days: paths
+                    .get(row, 5)
+                    .map(|day| (day.value() as i32, paths.bigint(row, 6)))
+                    .into_iter()
+                    .collect(),
+            };
+            tally.add_to_path(path.into(), delta);
+        }
+    }
+    let days = TAKE_DAYS.run(connection, See::Current, &arguments)?;
+    for row in 0..days.len() {
+        if let (Some(day), Some(path)) = (days.get(row, 1), days.text(row, 2)) {
+            *idle_days.entry((day.value() as i32, path.into())).or_default() += days.bigint(row, 3);
+        }
+    }
+    let site = TAKE_SITE.run(connection, See::Current, &arguments)?;
+    for row in 0..site.len() {
+        visitors += site.bigint(row, 1);
+    }
+    // A path without views needs no row; its days may still have some, of both signs.
+    tally.paths.retain(|path, delta| {
+        if delta.views == 0 {
+            for (day, views) in &delta.days {
+                *idle_days.entry((*day, path.clone())).or_default() += views;
+            }
+        }
+        delta.views != 0
+    });
+    idle_days.retain(|_, views| *views != 0);
+    counters::write_counters(epoch, 0, &tally.paths, idle_days, visitors)?;
+    let taken = [paths.len(), days.len(), site.len()].map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
+    let moved = compact_paths(epoch, max_rows)?;
+    let is_more = !are_all || taken.contains(&i64::from(max_rows)) || moved == max_rows;
+    Ok(Folded { rows: taken.iter().sum(), is_more })
+}
+
+/// Moves rows from the end of `path_totals` into blocks before them that hold none any more: at most so many, and returns how
+/// many. A busy time drives the rows of much viewed paths out of their pages, to the end of the table, where they keep it long
+/// when all that lies between has been folded; but whoever reads the statistics scans it whole. VACUUM then cuts off the end.
+///
+/// The caller has borrowed slot 0. A row of another slot or epoch ends it: nothing before that can be cut off.
+fn compact_paths(epoch: i64, max_rows: i32) -> Result<i32, ErrorReport> {
+    use path_totals::{COUNT, EPOCH, SLOT};
+    let mut table = Table::open(c"path_totals", COUNT)?;
+    let (mut moved, mut target) = (0, None);
+    'rows: for block in (0..table.length()).rev() {
+        for place in table.places_in(block) {
+            if !table.is_row_at(place) {
+                continue;
+            }
+            let may_move = table.integer(SLOT) == 0 && table.bigint(EPOCH) == epoch;
+            if !may_move || moved == max_rows {
+                break 'rows;
+            }
+            target = table.room_before(block, target);
+            let Some(target) = target else { break 'rows };
+            if !table.move_to(target)? {
+                break 'rows;
+            }
+            moved += 1;
+        }
+    }
+    table.close();
+    // SAFETY: a transaction is open. Another command may write the rows again.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(moved)
+}
+
+/// Borrows the idle slots of the first `max_rows` rows that are in other slots than 0. Also returns whether these are all
+/// the idle slots that have any.
+fn borrow_idle_slots(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    epoch: i64,
+    max_rows: i32,
+) -> Result<(Vec<i32>, bool), ErrorReport> {
+    let max_rows = i64::from(max_rows);
+    // The other half is for the writers who come meanwhile.
+    let most = usize::try_from(settings::counter_slots() / 2).unwrap_or(0).max(1);
+    let (mut idle, mut tried, mut found) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let arguments = [epoch.into_datum(), max_rows.into_datum(), tried.clone().into_datum()];
+        let slots = SLOTS.run(connection, See::Current, &arguments)?;
+        let mut seen = 0;
+        for row in 0..slots.len() {
+            if idle.len() == most {
+                return Ok((idle, false));
+            }
+            let slot = slots.integer(row, 1);
+            seen += slots.bigint(row, 2);
+            tried.push(slot);
+            if slots::try_borrow(page_views, slot) {
+                found += slots.bigint(row, 2);
+                idle.push(slot);
+            }
+        }
+        if seen < max_rows {
+            return Ok((idle, true));
+        }
+        if found >= max_rows {
+            return Ok((idle, false));
+        }
+    }
+}

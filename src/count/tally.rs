@@ -1,0 +1,316 @@
+//! The arithmetic of deltas: rows go in, changes of counters come out. Pure; it knows neither locks nor tables.
+//!
+//! Keys are bytes in the database's encoding. They are found by their hash, and put in byte order when they come out, which
+//! is the order of the tables' keys: all writers touch counters in one order.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::count::page_view::PageView;
+
+/// A key: a path or a session id, in the database's encoding.
+pub type Key = Box<[u8]>;
+
+/// Deltas after which a tally should be flushed, so that a transaction over millions of rows needs little memory.
+pub const FULL: usize = 20_000;
+
+/// The change of a path's counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathDelta {
+    pub views: i64,
+    /// The type of the newest view added, or of any view where none was added.
+    pub page_type: Box<[u8]>,
+    /// The newest view added, 0 where none was added.
+    pub last_view_id: i64,
+    /// The same views by their days, in order.
+    pub days: Vec<(i32, i64)>,
+}
+
+impl PathDelta {
+    /// Counts views of a day.
+    fn add_to_day(&mut self, day: i32, views: i64) {
+        match self.days.binary_search_by_key(&day, |(day, _)| *day) {
+            Ok(place) => self.days[place].1 += views,
+            Err(place) => self.days.insert(place, (day, views)),
+        }
+    }
+
+    /// Takes up a view's type if that view is newer; `last_view_id` is 0 for a view that has left.
+    fn see(&mut self, page_type: &[u8], last_view_id: i64) {
+        if last_view_id > 0 && last_view_id >= self.last_view_id {
+            self.last_view_id = last_view_id;
+            if *self.page_type != *page_type {
+                self.page_type = page_type.into();
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.views == 0 && self.last_view_id == 0 && self.days.is_empty()
+    }
+
+    fn merge(&mut self, other: &PathDelta) {
+        self.views += other.views;
+        self.see(&other.page_type, other.last_view_id);
+        other.days.iter().for_each(|(day, views)| self.add_to_day(*day, *views));
+    }
+
+    /// Where the views of this delta go when the path's own row has a counter of the day `kept.0`: that counter as it is
+    /// then, of that day or of a newer one, and what is left for the counters of older days.
+    pub fn on_top_of(&self, kept: (i32, i64)) -> ((i32, i64), Vec<(i32, i64)>) {
+        let newest = self.days.last().map_or(kept.0, |(day, _)| kept.0.max(*day));
+        let (mut views, mut older) = (0, Vec::new());
+        for (day, more) in self.days.iter().copied().chain([kept]) {
+            if day == newest {
+                views += more;
+            } else if more != 0 {
+                older.push((day, more));
+            }
+        }
+        ((newest, views), older)
+    }
+}
+
+/// Deltas of all counters.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub paths: HashMap<Key, PathDelta>,
+    pub sessions: HashMap<Key, i64>,
+    /// How many days the paths have between them.
+    days: usize,
+}
+
+impl Tally {
+    /// With room for the sessions of so many views, or for as many as there are before it is full.
+    pub fn for_views(views: usize) -> Self {
+        Tally { sessions: HashMap::with_capacity(views.min(FULL)), ..Tally::default() }
+    }
+
+    /// Counts a view that has come into the aggregates.
+    pub fn add(&mut self, view: &PageView) {
+        self.count(view, 1);
+    }
+
+    /// Counts a view that has left the aggregates.
+    pub fn subtract(&mut self, view: &PageView) {
+        self.count(view, -1);
+    }
+
+    /// Adds the deltas of another tally.
+    pub fn merge(&mut self, other: Tally) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for (path, delta) in other.paths {
+            self.add_to_path(path, delta);
+        }
+        for (session, views) in other.sessions {
+            *self.sessions.entry(session).or_default() += views;
+        }
+    }
+
+    /// Adds to the counter of a path.
+    pub fn add_to_path(&mut self, path: Key, delta: PathDelta) {
+        match self.paths.entry(path) {
+            Entry::Vacant(place) => {
+                self.days += delta.days.len();
+                place.insert(delta);
+            }
+            Entry::Occupied(mut place) => {
+                let days = place.get().days.len();
+                place.get_mut().merge(&delta);
+                self.days += place.get().days.len() - days;
+            }
+        }
+    }
+
+    /// Whether it is time to flush.
+    pub fn is_full(&self) -> bool {
+        self.size() >= FULL
+    }
+
+    /// How many deltas there are of the kind that has most.
+    pub fn size(&self) -> usize {
+        self.days.max(self.sessions.len())
+    }
+
+    /// Drops the counters that do not change after all.
+    pub fn settle(&mut self) {
+        for delta in self.paths.values_mut() {
+            delta.days.retain(|(_, views)| *views != 0);
+        }
+        self.paths.retain(|_, delta| !delta.is_empty());
+        self.sessions.retain(|_, views| *views != 0);
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.sessions.is_empty()
+    }
+
+    fn count(&mut self, view: &PageView, change: i64) {
+        let last_view_id = if change > 0 { view.id } else { 0 };
+        match self.paths.get_mut(view.path) {
+            Some(delta) => {
+                let days = delta.days.len();
+                delta.views += change;
+                delta.see(view.page_type, last_view_id);
+                delta.add_to_day(view.day(), change);
+                self.days += delta.days.len() - days;
+            }
+            None => {
+                let delta = PathDelta {
+                    views: change,
+                    page_type: view.page_type.into(),
+                    last_view_id,
+                    days: vec![(view.day(), change)],
+                };
+                self.paths.insert(view.path.into(), delta);
+                self.days += 1;
+            }
+        }
+        match self.sessions.get_mut(view.session_id) {
+            Some(views) => *views += change,
+            None => {
+                self.sessions.insert(view.session_id.into(), change);
+            }
+        }
+    }
+}
+
+/// The deltas in the order of their keys.
+pub fn in_order<D>(deltas: &HashMap<Key, D>) -> Vec<(&Key, &D)> {
+    let mut deltas: Vec<_> = deltas.iter().collect();
+    deltas.sort_unstable_by_key(|(key, _)| *key);
+    deltas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::page_view::DAY;
+
+    fn view<'a>(id: i64, path: &'a str, session_id: &'a str, viewed_at: i64) -> PageView<'a> {
+        PageView {
+            id,
+            path: path.as_bytes(),
+            page_type: b"page",
+            session_id: session_id.as_bytes(),
+            viewed_at,
+        }
+    }
+
+    #[test]
+    fn views_add_up_per_path_day_and_session() {
+        let mut tally = Tally::default();
+        tally.add(&view(1, "/a", "s", 0));
+        tally.add(&view(2, "/a", "t", DAY));
+        tally.add(&view(3, "/b", "s", 0));
+        assert_eq!(tally.paths[b"/a".as_slice()].views, 2);
+        assert_eq!(tally.paths[b"/a".as_slice()].last_view_id, 2);
+        assert_eq!(tally.paths[b"/a".as_slice()].days, [(0, 1), (1, 1)]);
+        assert_eq!(tally.paths[b"/b".as_slice()].days, [(0, 1)]);
+        assert_eq!(tally.sessions[b"s".as_slice()], 2);
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_nothing_but_the_type() {
+        let mut tally = Tally::default();
+        tally.add(&view(7, "/a", "s", 0));
+        tally.subtract(&view(7, "/a", "s", 0));
+        tally.settle();
+        assert!(tally.sessions.is_empty());
+        assert_eq!(tally.paths[b"/a".as_slice()].views, 0);
+        assert!(tally.paths[b"/a".as_slice()].days.is_empty());
+        assert_eq!(tally.paths[b"/a".as_slice()].last_view_id, 7);
+
+        let mut gone = Tally::default();
+        gone.subtract(&view(7, "/a", "s", 0));
+        gone.subtract(&view(8, "/a", "s", 0));
+        gone.settle();
+        assert_eq!(gone.paths[b"/a".as_slice()].views, -2);
+        assert_eq!(gone.paths[b"/a".as_slice()].last_view_id, 0);
+        assert!(!gone.is_empty());
+    }
+
+    #[test]
+    fn a_view_that_changes_its_day_moves_between_days() {
+        let mut tally = Tally::default();
+        tally.subtract(&view(7, "/a", "s", 0));
+        tally.add(&view(7, "/a", "s", 5 * DAY));
+        tally.settle();
+        assert_eq!(tally.paths[b"/a".as_slice()].views, 0);
+        assert_eq!(tally.paths[b"/a".as_slice()].days, [(0, -1), (5, 1)]);
+    }
+
+    #[test]
+    fn a_path_keeps_its_newest_day_and_gives_older_ones_away() {
+        let mut tally = Tally::default();
+        tally.add(&view(7, "/a", "s", 2 * DAY));
+        tally.add(&view(8, "/a", "s", 4 * DAY));
+        tally.subtract(&view(1, "/a", "s", 0));
+        let delta = &tally.paths[b"/a".as_slice()];
+        // A new row, one of an older day, one of the same day, one of a newer day.
+        assert_eq!(delta.on_top_of((i32::MIN, 0)), ((4, 1), vec![(0, -1), (2, 1)]));
+        assert_eq!(delta.on_top_of((3, 10)), ((4, 1), vec![(0, -1), (2, 1), (3, 10)]));
+        assert_eq!(delta.on_top_of((4, 10)), ((4, 11), vec![(0, -1), (2, 1)]));
+        assert_eq!(delta.on_top_of((9, 10)), ((9, 10), vec![(0, -1), (2, 1), (4, 1)]));
+        assert_eq!(PathDelta::default().on_top_of((9, 10)), ((9, 10), vec![]));
+    }
+
+    #[test]
+    fn tallies_add_up() {
+        let (mut tally, mut other) = (Tally::default(), Tally::default());
+        tally.add(&view(1, "/a", "s", 0));
+        tally.add(&PageView { page_type: b"blog", ..view(9, "/b", "s", 0) });
+        other.add(&view(5, "/b", "s", 0));
+        other.add(&view(6, "/b", "t", DAY));
+        other.subtract(&view(1, "/c", "u", 0));
+        tally.merge(other);
+        assert_eq!(tally.paths[b"/b".as_slice()].views, 3);
+        assert_eq!(tally.paths[b"/b".as_slice()].days, [(0, 2), (1, 1)]);
+        assert_eq!(&*tally.paths[b"/b".as_slice()].page_type, b"blog");
+        assert_eq!(tally.paths[b"/c".as_slice()].views, -1);
+        assert_eq!(tally.days, 4);
+        let sessions = in_order(&tally.sessions).into_iter().map(|(_, views)| *views);
+        assert_eq!(sessions.collect::<Vec<_>>(), [3, 1, -1]);
+    }
+
+    #[test]
+    fn the_newest_view_gives_the_type_in_any_order() {
+        let newest = PageView { page_type: b"blog", ..view(9, "/a", "s", 0) };
+        for order in [[newest, view(3, "/a", "s", 0)], [view(3, "/a", "s", 0), newest]] {
+            let mut tally = Tally::default();
+            order.iter().for_each(|view| tally.add(view));
+            assert_eq!(&*tally.paths[b"/a".as_slice()].page_type, b"blog");
+        }
+    }
+
+    #[test]
+    fn keys_come_out_in_byte_order() {
+        let mut tally = Tally::default();
+        for path in ["/b", "/Z", "/é", "/a"] {
+            tally.add(&view(1, path, path, 0));
+        }
+        let sessions: Vec<&[u8]> = in_order(&tally.sessions).iter().map(|(key, _)| &***key).collect();
+        assert_eq!(sessions, ["/Z".as_bytes(), b"/a", b"/b", "/é".as_bytes()]);
+    }
+
+    #[test]
+    fn it_is_full_when_its_keys_are_many() {
+        let mut tally = Tally::default();
+        for id in 0..FULL as i64 {
+            assert!(!tally.is_full());
+            tally.add(&view(id + 1, "/", &id.to_string(), 0));
+        }
+        assert!(tally.is_full());
+
+        let mut days = Tally::default();
+        for id in 0..FULL as i64 {
+            assert!(!days.is_full());
+            days.add(&view(id + 1, if id % 2 == 0 { "/a" } else { "/b" }, "s", id * DAY));
+        }
+        assert!(days.is_full());
+    }
+}

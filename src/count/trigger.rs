@@ -1,0 +1,197 @@
+//! The triggers of `page_views`: rows that a statement changed go into a tally, or are left to the backfill.
+//!
+//! One function serves INSERT, UPDATE, DELETE and TRUNCATE. It runs once for a statement, with all of its rows in
+//! transition tables, which are read directly: for a statement of one row that is much cheaper than a query.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
+
+use crate::count::page_view::{COLUMNS, PageView, view_of};
+use crate::count::pending;
+use crate::count::state::Writer;
+use crate::error;
+use crate::pg::locks::{Class, Lock, Mode};
+use crate::pg::spi::{self, See, Statement};
+use crate::pg::{catalog, transaction};
+
+/// All counts of before are void; whatever was being counted is gone.
+static EMPTY: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          epoch = s.epoch + 1,
+          cursor = 0,
+          target = 0,
+          status = CASE WHEN s.status IN ('stopped', 'failed') THEN 'complete' ELSE s.status END,
+          updated_at = pg_catalog.now(),
+          finished_at = CASE WHEN s.status IN ('stopped', 'failed') THEN pg_catalog.now() ELSE s.finished_at END",
+    &[],
+);
+
+crate::describe_to_server!(pg_finfo_count_page_views_wrapper);
+crate::describe_to_server!(pg_finfo_count_changed_page_views_wrapper);
+
+/// The trigger function. Not one of pgrx's, which would panic where it is called as anything else.
+///
+/// # Safety
+/// To be called by the server only.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn count_page_views_wrapper(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: as the caller vouches.
+    unsafe { answer_trigger(call) }
+}
+
+/// The same for UPDATE and DELETE, under a name that the library of version 0.1.0 does not have: sessions that have loaded it and
+/// live on after an update must not take views away, because they do not know of sessions with uncounted views.
+///
+/// # Safety
+/// To be called by the server only.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn count_changed_page_views_wrapper(
+    call: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    // SAFETY: as the caller vouches.
+    unsafe { answer_trigger(call) }
+}
+
+/// # Safety
+/// `call` must be a call of the server.
+unsafe fn answer_trigger(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server passes a whole call; the context of a trigger's is its data, which outlives the call.
+    let change = unsafe {
+        let context = (*call).context;
+        let is_trigger = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
+        if is_trigger { context.cast::<pg_sys::TriggerData>().as_ref() } else { None }
+    };
+    if let Err(report) = change.ok_or_else(error::foreign_trigger).and_then(count_change) {
+        report.report(PgLogLevel::ERROR);
+    }
+    pg_sys::Datum::from(0)
+}
+
+fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
+    let page_views = catalog::page_views()?;
+    let event = change.tg_event;
+    let is_ours = event & pg_sys::TRIGGER_EVENT_ROW == 0
+        && event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER
+        // SAFETY: the trigger manager passes an open relation.
+        && unsafe { (*change.tg_relation).rd_id } == page_views;
+    if !is_ours {
+        return Err(error::foreign_trigger());
+    }
+    if event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE {
+        return empty(page_views);
+    }
+    // SAFETY: the trigger manager passes a table of each kind that the trigger names, with the rows of its relation.
+    let (mut removed, mut added) = unsafe {
+        (
+            TransitionTable::open(change.tg_oldtable, change.tg_relation)?,
+            TransitionTable::open(change.tg_newtable, change.tg_relation)?,
+        )
+    };
+    if removed.is_none() && added.is_none() {
+        return Ok(());
+    }
+
+    let mut writer = Writer::new(page_views)?;
+    let mut tally = pending::take(page_views, writer.epoch())?;
+    // Row by row from both tables: an UPDATE leaves the old and the new row in the same place of each, and what one takes
+    // away the other often brings back.
+    loop {
+        let old = removed.as_mut().and_then(TransitionTable::next);
+        let new = added.as_mut().and_then(TransitionTable::next);
+        match (&old, &new) {
+            (None, None) => break,
+            (Some(old), Some(new)) if old.id == new.id && new.counts_like(old) => continue,
+            _ => {}
+        }
+        if let Some(view) = &old
+            && writer.counts(view.id)?
+        {
+            tally.subtract(view);
+        }
+        if let Some(view) = &new
+            && writer.counts(view.id)?
+        {
+            tally.add(view);
+        }
+        if tally.is_full() {
+            pending::put_back(tally);
+            pending::flush()?;
+            tally = pending::take(page_views, writer.epoch())?;
+        }
+        pgrx::check_for_interrupts!();
+    }
+    pending::put_back(tally);
+    removed.into_iter().chain(added).for_each(TransitionTable::close);
+    pending::end_statement()
+}
+
+/// TRUNCATE: its ACCESS EXCLUSIVE lock and the gate keep writers and batches away until it is committed.
+fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+    pending::flush()?; // for the epoch that ends here, and may come back by a rollback
+    Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
+    transaction::as_owner(page_views, || {
+        transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+            spi::connect(|connection| EMPTY.run(connection, See::Current, &[]).map(|_| ()))
+        })
+    })?;
+    catalog::announce_change(page_views);
+    Ok(())
+}
+
+/// A cursor of its own over the old or the new rows of a statement.
+struct TransitionTable {
+    rows: *mut pg_sys::Tuplestorestate,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Holds the row's compressed values, as they are uncompressed.
+    scratch: PgMemoryContexts,
+}
+
+impl TransitionTable {
+    /// `None` if there is no such table or it has no row: a statement that touches none fires the trigger too.
+    ///
+    /// # Safety
+    /// `rows` must be null or hold rows of `relation`, and both must outlive the result. After an error the
+    /// transaction's end frees what `close` would have.
+    unsafe fn open(
+        rows: *mut pg_sys::Tuplestorestate,
+        relation: pg_sys::Relation,
+    ) -> Result<Option<Self>, ErrorReport> {
+        // SAFETY: as the caller vouches. Pointer 0 of the store may be anywhere, so this takes one of its own.
+        unsafe {
+            if rows.is_null() || pg_sys::tuplestore_tuple_count(rows) == 0 {
+                return Ok(None);
+            }
+            let description = (*relation).rd_att;
+            if usize::try_from((*description).natts).unwrap_or(0) < COLUMNS {
+                return Err(error::not_installed("page_views"));
+            }
+            let pointer = pg_sys::tuplestore_alloc_read_pointer(rows, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(rows, pointer);
+            pg_sys::tuplestore_rescan(rows);
+            let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
+            Ok(Some(TransitionTable { rows, slot, scratch: PgMemoryContexts::new("site_stats row") }))
+        }
+    }
+
+    /// The next row. It is borrowed from the store, and good until the next call.
+    fn next(&mut self) -> Option<PageView<'_>> {
+        // SAFETY: the slot is one of minimal tuples, which has a header of the heap's for the row that it shows. The row has the
+        // relation's columns, at least `COLUMNS` of them, and has passed its constraints. Nothing points into the scratch memory
+        // any more.
+        unsafe {
+            if !pg_sys::tuplestore_gettupleslot(self.rows, true, false, self.slot) {
+                return None;
+            }
+            self.scratch.reset();
+            let tuple = (*self.slot.cast::<pg_sys::MinimalTupleTableSlot>()).tuple;
+            self.scratch.switch_to(|_| Some(view_of(tuple)))
+        }
+    }
+
+    fn close(self) {
+        // SAFETY: made by `open`, and not used any more.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
+    }
+}

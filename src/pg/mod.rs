@@ -1,0 +1,15 @@
+//! The ways into PostgreSQL that pgrx does not have. This room knows nothing of page views.
+
+pub mod bgworker;
+pub mod catalog;
+pub mod datum;
+pub mod heap_table;
+pub mod indexes;
+pub mod locks;
+pub mod scan;
+pub mod snapshot;
+pub mod spi;
+pub mod tid;
+pub mod transaction;
+pub mod version;
+pub mod writeback;

@@ -1,0 +1,90 @@
+//! Scans without a plan: of a table by an index, and of tables of a few rows. For what is asked for each page view, statement
+//! or batch, where a query costs more than its answer.
+
+use std::ffi::CStr;
+use std::ptr::null_mut;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::pg::datum::Column;
+use crate::pg::{catalog, version};
+
+/// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
+pub type Condition = (Column, u32, u32, pg_sys::Datum);
+
+/// Whether a table has no row that is committed now, or this transaction's own.
+pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
+    // SAFETY: a transaction is open.
+    show_first(catalog::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
+}
+
+/// Shows a row of a small table as a snapshot sees it, the first one met; nothing if there is none. What is shown lives as long
+/// as `show` runs.
+pub fn show_first<R>(
+    table: pg_sys::Oid,
+    snapshot: pg_sys::Snapshot,
+    show: impl FnOnce(Option<&[Option<pg_sys::Datum>]>) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
+    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
+    // closes all three.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
+        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, null_mut());
+        let tuple = pg_sys::systable_getnext(scan);
+        let row = (!tuple.is_null()).then(|| {
+            let description = (*relation).rd_att;
+            let columns = usize::try_from((*description).natts).unwrap_or(0);
+            let mut values = vec![pg_sys::Datum::from(0); columns];
+            let mut nulls = vec![false; columns];
+            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
+            row.collect::<Vec<_>>()
+        });
+        let shown = show(row.as_deref());
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        shown
+    }
+}
+
+/// Shows the rows that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns false.
+/// A row stays as it is while it is shown.
+pub fn by_index(
+    table: pg_sys::Oid,
+    index: pg_sys::Oid,
+    conditions: &[Condition; 2],
+    snapshot: pg_sys::Snapshot,
+    mut show: impl FnMut(pg_sys::HeapTuple) -> Result<bool, ErrorReport>,
+) -> Result<(), ErrorReport> {
+    let mut keys = [pg_sys::ScanKeyData::default(); 2];
+    // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
+    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes. A row
+    // stays as it is until the slot is given the next one.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
+            pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
+        }
+        let snapshot = pg_sys::RegisterSnapshot(snapshot);
+        let scan = version::begin_scan(relation, index, snapshot, 2);
+        pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
+        let slot = pg_sys::table_slot_create(relation, null_mut());
+        let mut goes_on = true;
+        while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
+            goes_on = show(tuple)?;
+            pgrx::check_for_interrupts!();
+        }
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::index_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
+}

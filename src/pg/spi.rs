@@ -1,0 +1,172 @@
+//! Statements that are prepared once in a process and kept, run under the snapshot that the caller chooses.
+//!
+//! pgrx decides by itself, from whether the transaction has written, if a statement gets a fresh snapshot or an old one;
+//! here that choice decides whether a view is counted, so it is always made in words.
+
+use std::ffi::CString;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::error;
+
+/// What a statement sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum See {
+    /// What is committed now, and what this transaction did; in REPEATABLE READ, the transaction's snapshot.
+    Current,
+    /// What is committed now, and what this transaction did, at any isolation level.
+    Latest,
+    /// What the calling statement sees. For statements that only read.
+    Statement,
+}
+
+/// An open connection to SPI; what statements return lives until it is closed.
+pub struct Connection(PhantomData<*const ()>);
+
+/// Opens a connection, runs `work` and closes it, with all memory of the statements.
+pub fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
+    pgrx::Spi::connect_mut(|_client| work(&Connection(PhantomData)))
+}
+
+/// A statement of this extension: fixed text with parameters.
+pub struct Statement {
+    text: &'static str,
+    parameters: &'static [pg_sys::Oid],
+    plan: AtomicPtr<pg_sys::_SPI_plan>,
+}
+
+impl Statement {
+    /// `parameters` are the types of `$1`, `$2` and so on.
+    pub const fn new(text: &'static str, parameters: &'static [pg_sys::Oid]) -> Self {
+        Statement { text, parameters, plan: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Runs the statement; an argument of `None` is NULL.
+    pub fn run<'c>(
+        &self,
+        _connection: &'c Connection,
+        see: See,
+        arguments: &[Option<pg_sys::Datum>],
+    ) -> Result<Rows<'c>, ErrorReport> {
+        debug_assert_eq!(arguments.len(), self.parameters.len());
+        let mut values: Vec<pg_sys::Datum> =
+            arguments.iter().map(|argument| argument.unwrap_or(pg_sys::Datum::from(0))).collect();
+        let nulls: Vec<std::ffi::c_char> =
+            arguments.iter().map(|argument| if argument.is_some() { b' ' } else { b'n' } as _).collect();
+        let plan = self.plan()?;
+        // SAFETY: an SPI connection is open, as `_connection` shows; the plan is a kept one, the arrays have an element
+        // for each parameter, of its type. The latest snapshot is pushed by SPI for the time of the statement.
+        let code = unsafe {
+            match see {
+                See::Current => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0),
+                See::Statement => {
+                    pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
+                }
+                See::Latest => pg_sys::SPI_execute_snapshot(
+                    plan,
+                    values.as_mut_ptr(),
+                    nulls.as_ptr(),
+                    pg_sys::GetLatestSnapshot(),
+                    std::ptr::null_mut(),
+                    false,
+                    true,
+                    0,
+                ),
+            }
+        };
+        if code < 0 {
+            return Err(error::internal("SPI_execute_plan", code));
+        }
+        // SAFETY: written by the statement just run.
+        let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
+        Ok(Rows { table, count: usize::try_from(processed).unwrap_or(usize::MAX), connection: PhantomData })
+    }
+
+    fn plan(&self) -> Result<pg_sys::SPIPlanPtr, ErrorReport> {
+        let kept = self.plan.load(Ordering::Relaxed);
+        if !kept.is_null() {
+            return Ok(kept);
+        }
+        let Ok(text) = CString::new(self.text) else {
+            return Err(error::internal("SPI_prepare", pg_sys::SPI_ERROR_ARGUMENT));
+        };
+        let count = i32::try_from(self.parameters.len()).unwrap_or(i32::MAX);
+        // SAFETY: an SPI connection is open; the text ends in NUL and `parameters` has `count` elements, which are read.
+        let plan = unsafe { pg_sys::SPI_prepare(text.as_ptr(), count, self.parameters.as_ptr().cast_mut()) };
+        if plan.is_null() {
+            // SAFETY: written by the call just made.
+            return Err(error::internal("SPI_prepare", unsafe { pg_sys::SPI_result }));
+        }
+        // SAFETY: a plan just made, which is not kept yet. It stays for the life of the process.
+        let code = unsafe { pg_sys::SPI_keepplan(plan) };
+        if code != 0 {
+            return Err(error::internal("SPI_keepplan", code));
+        }
+        self.plan.store(plan, Ordering::Relaxed);
+        Ok(plan)
+    }
+}
+
+/// What a statement returned.
+pub struct Rows<'c> {
+    table: *mut pg_sys::SPITupleTable,
+    count: usize,
+    connection: PhantomData<&'c Connection>,
+}
+
+impl Rows<'_> {
+    /// Rows returned, or written by a statement that returns none.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The value in a row, counted from 0, and a column, counted from 1; `None` for NULL and beyond the last row. A value
+    /// by reference lives as long as the connection.
+    pub fn get(&self, row: usize, column: i32) -> Option<pg_sys::Datum> {
+        if self.table.is_null() || row >= self.count {
+            return None;
+        }
+        let mut is_null = false;
+        // SAFETY: the table has `count` rows and lives until the connection is closed; SPI checks the column.
+        let datum = unsafe {
+            let tuple = *(*self.table).vals.add(row);
+            pg_sys::SPI_getbinval(tuple, (*self.table).tupdesc, column, &mut is_null)
+        };
+        (!is_null).then_some(datum)
+    }
+
+    /// The `integer` there, 0 for NULL.
+    pub fn integer(&self, row: usize, column: i32) -> i32 {
+        self.get(row, column).map_or(0, |datum| datum.value() as i32)
+    }
+
+    /// The `bigint` there, 0 for NULL.
+    pub fn bigint(&self, row: usize, column: i32) -> i64 {
+        self.get(row, column).map_or(0, |datum| datum.value() as i64)
+    }
+
+    /// The bytes of the `text` there; they live as long as the connection.
+    pub fn text(&self, row: usize, column: i32) -> Option<&[u8]> {
+        // SAFETY: the caller names a text column; the value lives as long as `self`.
+        self.get(row, column).map(|datum| unsafe { crate::pg::datum::text_bytes(datum) })
+    }
+
+    /// The `boolean` there, false for NULL.
+    pub fn boolean(&self, row: usize, column: i32) -> bool {
+        self.get(row, column).is_some_and(|datum| datum.value() as u8 != 0)
+    }
+
+    /// The `text` there as a string, empty for NULL. For words of our own, such as a status.
+    pub fn word(&self, row: usize, column: i32) -> String {
+        // SAFETY: the caller names a text column.
+        self.get(row, column).map_or_else(String::new, |datum| unsafe { crate::pg::datum::word(datum) })
+    }
+}

@@ -1,0 +1,134 @@
+//! Who is here now: heartbeats of sessions, and the removal of those that have left. Input is validated before anything is
+//! touched.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::backfill::requests;
+use crate::pg::datum;
+use crate::pg::spi::{self, See, Statement};
+use crate::record::arguments::{CITY, COUNTRY, CURRENT_PATH, SESSION_ID, degrees, now, optional, required};
+use crate::{error, settings};
+
+/// Stale sessions that one heartbeat removes: more than it can add.
+const STALE_PER_HEARTBEAT: i32 = 4;
+
+/// Writes nothing, and returns no row, if the session was on the path less than the window ago.
+static BEAT: Statement = Statement::new(
+    "INSERT INTO site_stats.active_sessions AS a
+          (session_id, current_path, last_seen_at, city, country, latitude, longitude)
+      VALUES ($1, $2, $3, $5, $6, $7, $8)
+      ON CONFLICT (session_id) DO UPDATE SET
+          current_path = excluded.current_path,
+          last_seen_at = GREATEST(excluded.last_seen_at, a.last_seen_at),
+          city = COALESCE(excluded.city, a.city),
+          country = COALESCE(excluded.country, a.country),
+          latitude = COALESCE(excluded.latitude, a.latitude),
+          longitude = COALESCE(excluded.longitude, a.longitude)
+      WHERE a.current_path <> excluded.current_path
+          OR a.last_seen_at <= excluded.last_seen_at - pg_catalog.make_interval(secs => $4)
+      RETURNING true",
+    &[
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::FLOAT8OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::FLOAT8OID,
+        pg_sys::FLOAT8OID,
+    ],
+);
+
+static REMOVE_STALE: Statement = Statement::new(
+    "DELETE FROM site_stats.active_sessions AS a
+      WHERE a.ctid = ANY (ARRAY(
+          SELECT s.ctid
+          FROM site_stats.active_sessions AS s
+          WHERE s.last_seen_at <= $1 - pg_catalog.make_interval(secs => $2)
+          ORDER BY s.last_seen_at
+          LIMIT $3
+          FOR UPDATE SKIP LOCKED
+      ))",
+    &[pg_sys::TIMESTAMPTZOID, pg_sys::FLOAT8OID, pg_sys::INT4OID],
+);
+
+/// Notes that a session is on a page now, and removes a few stale sessions.
+///
+/// Returns `recorded`, or `duplicate` when the session reported the same path less than `site_stats.heartbeat_window` ago;
+/// then nothing is written. A city, a country or a pair of coordinates that is NULL keeps the old one. Latitude is in
+/// degrees north, longitude in degrees east; one without the other is ignored.
+///
+/// # Errors
+/// 22004 for a NULL path or session id; 22023 for an empty one, for a latitude outside -90 to 90 or a longitude outside
+/// -180 to 180, NaN among them; 54000 for a path over 2,048 bytes, a session id over 128, a city or a country over 256;
+/// 25006 in a read-only transaction or on a standby.
+#[pg_extern(sql = false)]
+fn heartbeat(
+    session_id: Option<&[u8]>,
+    current_path: Option<&[u8]>,
+    city: Option<&[u8]>,
+    country: Option<&[u8]>,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+) -> Result<&'static str, ErrorReport> {
+    error::require_writable(c"site_stats.heartbeat()");
+    let session_id = required(&SESSION_ID, session_id)?;
+    let current_path = required(&CURRENT_PATH, current_path)?;
+    let city = optional(&CITY, city)?;
+    let country = optional(&COUNTRY, country)?;
+    let latitude = degrees("latitude", latitude, 90)?;
+    let longitude = degrees("longitude", longitude, 180)?;
+    let (latitude, longitude) = latitude.zip(longitude).unzip();
+    requests::resume_in_passing();
+
+    spi::connect(|connection| {
+        let beat = BEAT.run(
+            connection,
+            See::Current,
+            &[
+                Some(datum::text(session_id)),
+                Some(datum::text(current_path)),
+                Some(now()),
+                Some(seconds(settings::heartbeat_window())),
+                city.map(datum::text),
+                country.map(datum::text),
+                latitude.map(float),
+                longitude.map(float),
+            ],
+        )?;
+        if beat.is_empty() {
+            return Ok("duplicate");
+        }
+        remove_stale(connection, STALE_PER_HEARTBEAT)?;
+        Ok("recorded")
+    })
+}
+
+/// Removes at most `max_rows` sessions past `site_stats.session_timeout`, the oldest first, and returns how many.
+///
+/// # Errors
+/// 22004 for NULL, 22023 for a negative `max_rows`, 25006 in a read-only transaction or on a standby.
+#[pg_extern(sql = false)]
+fn cleanup_stale_sessions(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
+    error::require_writable(c"site_stats.cleanup_stale_sessions()");
+    let max_rows = error::require_row_count("max_rows", max_rows)?;
+    requests::resume_if_interrupted();
+    let removed = spi::connect(|connection| remove_stale(connection, max_rows))?;
+    Ok(i64::try_from(removed).unwrap_or(i64::MAX))
+}
+
+/// Removes at most `max_rows` stale sessions, and returns how many.
+pub fn remove_stale(connection: &spi::Connection, max_rows: i32) -> Result<usize, ErrorReport> {
+    let arguments = [now(), seconds(settings::session_timeout()), pg_sys::Datum::from(max_rows)].map(Some);
+    Ok(REMOVE_STALE.run(connection, See::Current, &arguments)?.len())
+}
+
+fn seconds(number: i32) -> pg_sys::Datum {
+    float(f64::from(number))
+}
+
+fn float(number: f64) -> pg_sys::Datum {
+    // A float8 is passed by value on every server that pgrx builds for.
+    pg_sys::Datum::from(number.to_bits() as usize)
+}

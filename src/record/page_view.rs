@@ -1,0 +1,79 @@
+//! What a site calls for each page view. Its input is validated before anything is touched.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{pg_extern, pg_sys};
+
+use crate::backfill::requests;
+use crate::count::page_view;
+use crate::pg::datum;
+use crate::pg::locks::{Lock, Mode};
+use crate::pg::spi::{self, See, Statement};
+use crate::record::arguments::{PAGE_TYPE, PATH, SESSION_ID, now, required};
+use crate::{error, settings};
+
+static RECORD: Statement = Statement::new(
+    "INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at) VALUES ($1, $2, $3, $4)",
+    &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+);
+
+/// Records a page view of a session now.
+///
+/// Returns `recorded`; `duplicate` when the session saw the path less than `site_stats.dedup_window` ago, measured from
+/// the last recorded view; or `rate_limited` when it has recorded `site_stats.max_views_per_minute` views in the last
+/// minute. Only `recorded` writes anything. A NULL page type is `page`.
+///
+/// # Errors
+/// 22004 for a NULL path or session id; 22023 for an empty path, page type or session id; 54000 for a path over 2,048
+/// bytes, a page type over 64 or a session id over 128; 25006 in a read-only transaction or on a standby; 40001 in
+/// REPEATABLE READ if a backfill has begun or ended since the transaction's snapshot.
+#[pg_extern(sql = false)]
+fn record_page_view(
+    path: Option<&[u8]>,
+    page_type: Option<&[u8]>,
+    session_id: Option<&[u8]>,
+) -> Result<&'static str, ErrorReport> {
+    error::require_writable(c"site_stats.record_page_view()");
+    let path = required(&PATH, path)?;
+    let page_type = match page_type {
+        None => b"page".as_slice(),
+        given => required(&PAGE_TYPE, given)?,
+    };
+    let session_id = required(&SESSION_ID, session_id)?;
+    requests::resume_in_passing();
+
+    // One session at a time: the second of two simultaneous calls sees what the first has recorded.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(session_id);
+    Lock::of_session(hasher.finish()).acquire(Mode::Exclusive);
+
+    let now = now();
+    if let Some(answer) = refusal(path, session_id, now.value() as i64)? {
+        return Ok(answer);
+    }
+    spi::connect(|connection| {
+        let (path, session_id) = (Some(datum::text(path)), Some(datum::text(session_id)));
+        RECORD.run(connection, See::Current, &[path, Some(datum::text(page_type)), session_id, Some(now)])?;
+        Ok("recorded")
+    })
+}
+
+/// What a view of a path by a session at a time is instead of a new one, by the session's views of before.
+fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static str>, ErrorReport> {
+    const SECOND: i64 = 1_000_000;
+    let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
+    let (mut is_duplicate, mut in_last_minute) = (false, 0);
+    let since = now - window.max(60) * SECOND;
+    page_view::later_views(session_id, since, |view| {
+        is_duplicate |= view.viewed_at > now - window * SECOND && view.path == path;
+        in_last_minute += i64::from(view.viewed_at > now - 60 * SECOND);
+    })?;
+    Ok(if is_duplicate {
+        Some("duplicate")
+    } else if limit > 0 && in_last_minute >= limit {
+        Some("rate_limited")
+    } else {
+        None
+    })
+}

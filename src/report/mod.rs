@@ -1,0 +1,4 @@
+//! What people read.
+
+mod own_writes;
+mod top_paths;

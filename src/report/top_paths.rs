@@ -1,0 +1,252 @@
+//! The most viewed paths and the sums over all paths, of one snapshot.
+//!
+//! A query for them groups all rows of `path_totals` by their path, which takes most of the time of a statistics page. But
+//! nearly all paths have a row in slot 0 and no other: only those that have another one, in a slot that is not folded yet or
+//! by views that are not counted yet, need to be put together. These are held in memory, the others pass by; and if there
+//! are none of these, as after maintenance, one pass is enough. Who meets many of them sends for that.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::ptr::null_mut;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, pg_guard, pg_sys};
+
+use crate::count::state::{self, State};
+use crate::count::tally::Key;
+use crate::error;
+use crate::maintenance::worker;
+use crate::pg::catalog;
+use crate::pg::datum::{self, Columns};
+use crate::pg::spi::{self, See, Statement};
+
+/// Columns of `path_totals` up to the last one read here.
+const COLUMNS: i32 = 6;
+
+/// A scan of all pages, which looks at each once and lists its rows, and does not drive others out of the server's memory.
+const SCAN: u32 = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+    | pg_sys::ScanOptions::SO_ALLOW_STRAT
+    | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+
+/// Views that the aggregates do not count yet.
+static UNCOUNTED: Statement = Statement::new(
+    "SELECT v.path, pg_catalog.count(*), pg_catalog.max(v.id)
+      FROM ONLY site_stats.page_views AS v
+      WHERE v.id > $1 AND v.id <= $2
+      GROUP BY v.path",
+    &[pg_sys::INT8OID, pg_sys::INT8OID],
+);
+
+/// What is known of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    views: i64,
+    last_view_id: i64,
+}
+
+impl Count {
+    fn merge(&mut self, other: Count) {
+        self.views += other.views;
+        self.last_view_id = self.last_view_id.max(other.last_view_id);
+    }
+}
+
+/// The best paths so far, and the sums over all.
+#[derive(Default)]
+struct Ranking {
+    most: usize,
+    /// The least of them on top.
+    best: BinaryHeap<Reverse<(i64, Reverse<Key>, i64)>>,
+    views: i64,
+    paths: i64,
+}
+
+impl Ranking {
+    /// Takes part, if the path has views: a single slot's count may be 0 or less.
+    fn add(&mut self, path: &[u8], count: Count) {
+        if count.views <= 0 {
+            return;
+        }
+        self.views += count.views;
+        self.paths += 1;
+        if self.best.len() >= self.most {
+            let Some(Reverse((views, Reverse(last), _))) = self.best.peek() else { return };
+            if (count.views, Reverse(path)) <= (*views, Reverse(&**last)) {
+                return;
+            }
+            self.best.pop();
+        }
+        self.best.push(Reverse((count.views, Reverse(path.into()), count.last_view_id)));
+    }
+}
+
+crate::describe_to_server!(pg_finfo_most_viewed_paths);
+
+/// `most_viewed_paths(most integer)`: that many rows `(path, views, last_view_id, all_views, all_paths)`, the most viewed first
+/// and then by path, each with the sums over all paths that have a view. NULL or less than 1 is no row.
+///
+/// # Safety
+/// To be called by the server only.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn most_viewed_paths(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server passes a whole call, with one argument as the install script says.
+    let result = unsafe {
+        let argument = (*call).args.as_slice(1)[0];
+        let most =
+            if argument.isnull { 0 } else { usize::try_from(argument.value.value() as i32).unwrap_or(0) };
+        rank(most).map(|ranking| put(call, ranking))
+    };
+    if let Err(report) = result {
+        report.report(PgLogLevel::ERROR);
+    }
+    pg_sys::Datum::from(0)
+}
+
+fn rank(most: usize) -> Result<Ranking, ErrorReport> {
+    let mut ranking = Ranking { most, ..Ranking::default() };
+    if most == 0 {
+        return Ok(ranking);
+    }
+    let state = state::seen()?;
+    let (mut several, mut rows) = (uncounted(state)?, 0);
+    scan(state.epoch, |path, slot, count| {
+        if slot == 0 {
+            ranking.add(path, count);
+        } else {
+            rows += 1;
+            match several.get_mut(path) {
+                Some(known) => known.merge(count),
+                None => {
+                    several.insert(path.into(), count);
+                }
+            }
+        }
+    })?;
+    worker::launch_in_passing(rows);
+    if several.is_empty() {
+        return Ok(ranking);
+    }
+    // Some of what was ranked may be less than its whole path.
+    ranking = Ranking { most, ..Ranking::default() };
+    scan(state.epoch, |path, slot, mut count| {
+        if slot == 0 {
+            if let Some(other) = several.remove(path) {
+                count.merge(other);
+            }
+            ranking.add(path, count);
+        }
+    })?;
+    for (path, count) in several {
+        ranking.add(&path, count);
+    }
+    Ok(ranking)
+}
+
+/// The paths of the views that the aggregates do not count.
+fn uncounted(state: State) -> Result<HashMap<Key, Count>, ErrorReport> {
+    let mut paths = HashMap::new();
+    if state.is_complete() {
+        return Ok(paths);
+    }
+    spi::connect(|connection| {
+        let range = [state.cursor, state.target].map(|id| Some(pg_sys::Datum::from(id)));
+        let rows = UNCOUNTED.run(connection, See::Statement, &range)?;
+        for row in 0..rows.len() {
+            if let Some(path) = rows.text(row, 1) {
+                let count = Count { views: rows.bigint(row, 2), last_view_id: rows.bigint(row, 3) };
+                paths.insert(path.into(), count);
+            }
+        }
+        Ok(paths)
+    })
+}
+
+/// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table. The server is asked for
+/// the first row of each page, and the others are read from its list: a guarded call for each row takes as long as the row.
+fn scan(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
+    let table = catalog::table(c"path_totals")?;
+    // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of the page that it is at, and has
+    // listed the rows of it that the snapshot shows, as it does for every snapshot that a statement can have: they stay where
+    // they are until it is asked for the next page, and have these columns, NOT NULL. The active snapshot stays active while
+    // the function runs. An error aborts the transaction, which closes all.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        // As our install script made it.
+        if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID || (*(*relation).rd_att).natts < COLUMNS {
+            return Err(error::not_installed("path_totals"));
+        }
+        let snapshot = pg_sys::GetActiveSnapshot();
+        let scan = pg_sys::heap_beginscan(relation, snapshot, 0, null_mut(), null_mut(), SCAN);
+        let at = scan.cast::<pg_sys::HeapScanDescData>();
+        while !pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection).is_null() {
+            let page = pg_sys::BufferGetPage((*at).rs_cbuf);
+            let listed = &(&(*at).rs_vistuples)[..(*at).rs_ntuples as usize];
+            for offset in listed {
+                let tuple = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, *offset));
+                let mut columns = Columns::of(tuple.cast());
+                let (path, slot) = (columns.text(), columns.integer());
+                if columns.bigint() == epoch {
+                    let views = columns.bigint();
+                    columns.text(); // the page type
+                    row(path, slot, Count { views, last_view_id: columns.bigint() });
+                }
+            }
+            (*at).rs_cindex = (*at).rs_ntuples - 1; // all of them have been seen
+            pgrx::check_for_interrupts!();
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    Ok(())
+}
+
+/// Returns the rows in the way of a function that returns a set at once.
+///
+/// # Safety
+/// `call` must be the call being served, of a function that returns these columns.
+unsafe fn put(call: pg_sys::FunctionCallInfo, ranking: Ranking) {
+    let (all_views, all_paths) = (ranking.views, ranking.paths);
+    // SAFETY: as the caller vouches; the store copies what it is given.
+    unsafe {
+        pg_sys::InitMaterializedSRF(call, 0);
+        let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        // The least first, each behind `Reverse`, so that the greatest comes first.
+        for Reverse((views, Reverse(path), last_view_id)) in ranking.best.into_sorted_vec() {
+            let mut values =
+                [datum::text(&path), views.into(), last_view_id.into(), all_views.into(), all_paths.into()];
+            let mut nulls = [false; 5];
+            pg_sys::tuplestore_putvalues(
+                (*result).setResult,
+                (*result).setDesc,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranked(most: usize, counts: &[(&str, i64)]) -> (Vec<(i64, String)>, i64, i64) {
+        let mut ranking = Ranking { most, ..Ranking::default() };
+        for (path, views) in counts {
+            ranking.add(path.as_bytes(), Count { views: *views, last_view_id: 1 });
+        }
+        let best = ranking.best.into_sorted_vec().into_iter();
+        let best =
+            best.map(|Reverse((views, Reverse(path), _))| (views, String::from_utf8_lossy(&path).into()));
+        (best.collect(), ranking.views, ranking.paths)
+    }
+
+    #[test]
+    fn the_most_viewed_come_first_and_then_by_path() {
+        let counts = [("/b", 2), ("/c", 9), ("/a", 2), ("/d", 1), ("/none", 0), ("/less", -1)];
+        let all = [(9, "/c"), (2, "/a"), (2, "/b"), (1, "/d")].map(|(views, path)| (views, path.to_owned()));
+        assert_eq!(ranked(9, &counts), (all.to_vec(), 14, 4));
+        assert_eq!(ranked(2, &counts), (all[..2].to_vec(), 14, 4));
+        assert_eq!(ranked(9, &[]), (vec![], 0, 0));
+    }
+}
