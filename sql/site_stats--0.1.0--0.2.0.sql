@@ -138,9 +138,9 @@ BEGIN
 END
 $$;
 
-ALTER TABLE site_stats.sessions ADD COLUMN at_least boolean DEFAULT false;
-COMMENT ON COLUMN site_stats.sessions.at_least IS
-    'True of a session that a backfill has found: it has at least so many views; they are counted when one leaves.';
+ALTER TABLE site_stats.sessions ADD COLUMN is_lower_bound boolean DEFAULT false;
+COMMENT ON COLUMN site_stats.sessions.is_lower_bound IS
+    'True of a session that a backfill has found: it may have more views. They are counted when one of them leaves.';
 
 CREATE OR REPLACE FUNCTION site_stats.check_totals_in_snapshot()
 RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
@@ -216,14 +216,14 @@ BEGIN
         UNION ALL
         SELECT 'sessions', COALESCE(c.session_id, a.session_id), COALESCE(c.views, 0), COALESCE(a.views, 0)
         FROM (
-            SELECT k.session_id, k.views, k.at_least
+            SELECT k.session_id, k.views, k.is_lower_bound
             FROM state AS s
             JOIN site_stats.sessions AS k ON k.epoch = s.epoch
         ) AS c
         FULL JOIN (
             SELECT r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.session_id
         ) AS a ON a.session_id = c.session_id
-        WHERE NOT (c.at_least AND c.views BETWEEN 1 AND a.views) IS TRUE
+        WHERE NOT (c.is_lower_bound AND c.views BETWEEN 1 AND a.views) IS TRUE
         UNION ALL
         -- A child or partition takes rows that are counted nowhere.
         SELECT 'page_views', i.inhrelid::regclass::text, 0, NULL

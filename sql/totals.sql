@@ -64,7 +64,7 @@ CREATE TABLE site_stats.sessions (
     session_id text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
     views bigint NOT NULL,
-    at_least boolean DEFAULT false,
+    is_lower_bound boolean DEFAULT false,
     CONSTRAINT sessions_session_id_pkey PRIMARY KEY (session_id)
 ) USING heap WITH (fillfactor = 80);
 
@@ -72,8 +72,8 @@ COMMENT ON TABLE site_stats.sessions IS
     'The session set: sessions with a counted view. Derived: never write it by hand.';
 COMMENT ON COLUMN site_stats.sessions.epoch IS 'The epoch in which the row counts.';
 COMMENT ON COLUMN site_stats.sessions.views IS 'Counted views of the session; the session leaves the set at 0.';
-COMMENT ON COLUMN site_stats.sessions.at_least IS
-    'True of a session that a backfill has found: it has at least so many views; they are counted when one leaves.';
+COMMENT ON COLUMN site_stats.sessions.is_lower_bound IS
+    'True of a session that a backfill has found: it may have more views. They are counted when one of them leaves.';
 
 -- Without SECURITY DEFINER and SET, which cost a view more than its counting: it runs no statement, but for one as the
 -- owner in a TRUNCATE.

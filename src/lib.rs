@@ -32,20 +32,6 @@ use pgrx::prelude::*;
 
 use pg::catalog;
 
-/// How the server learns, of a function that is not one of pgrx's, that it takes its arguments in the usual way: by a function
-/// of this name, `pg_finfo_` and that of the other.
-macro_rules! describe_to_server {
-    ($name:ident) => {
-        #[unsafe(no_mangle)]
-        extern "C" fn $name() -> *const ::pgrx::pg_sys::Pg_finfo_record {
-            static RECORD: ::pgrx::pg_sys::Pg_finfo_record =
-                ::pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
-            &raw const RECORD
-        }
-    };
-}
-pub(crate) use describe_to_server;
-
 mod backfill;
 mod count;
 mod error;

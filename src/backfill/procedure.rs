@@ -7,7 +7,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys}
 
 use crate::backfill::requests::{self, Answer};
 use crate::backfill::status::valid_batch_size;
-use crate::backfill::step::{self, REPORT_INTERVAL, Turn};
+use crate::backfill::step::{self, REPORT_INTERVAL, Step};
 use crate::pg::transaction::{self, Failure};
 use crate::pg::{bgworker, catalog, spi};
 use crate::{error, settings};
@@ -84,26 +84,26 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
             return Err(error::server_gone());
         }
         let turn = transaction::in_subtransaction(|| {
-            step::in_turn(page_views, |connection| step::turn(connection, page_views, first))
+            step::in_backfill_context(page_views, |connection| step::take(connection, page_views, first))
         });
         let nap = match turn {
             Ok(turn) => {
                 (first, waits) = (false, 0);
                 match turn {
-                    Turn::Began { target } => {
+                    Step::Began { target } => {
                         notice(&format!("backfill of the page views up to id {target} started"))
                     }
-                    Turn::Resumed { .. } => notice("backfill resumed"),
-                    Turn::Counted { views_done, views_total } if reported.elapsed() >= REPORT_INTERVAL => {
+                    Step::Resumed { .. } => notice("backfill resumed"),
+                    Step::Counted { views_done, views_total } if reported.elapsed() >= REPORT_INTERVAL => {
                         reported = Instant::now();
                         notice(&format!("backfill has counted {views_done} of {views_total} page views"));
                     }
-                    Turn::Finished { views } => {
+                    Step::Finished { views } => {
                         commit_here();
                         notice(&format!("backfill of {views} page views complete"));
                         return Ok(());
                     }
-                    Turn::Stopped | Turn::Idle => {
+                    Step::Stopped | Step::Idle => {
                         commit_here();
                         notice("backfill stopped");
                         return Ok(());

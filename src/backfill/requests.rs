@@ -15,7 +15,7 @@ use crate::backfill::status::{STOP, is_unfinished, valid_batch_size};
 use crate::count::pending;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
-use crate::pg::spi::{self, Connection, See, Statement};
+use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
 use crate::pg::{bgworker, catalog, datum, scan};
 
 /// How often `wait_for_backfill()` looks.
@@ -82,8 +82,8 @@ pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
 
 /// The status of the run and the newest request, empty for none, as committed now.
 fn look(connection: &Connection) -> Result<(String, String), ErrorReport> {
-    let look = LOOK.run(connection, See::Latest, &[])?;
-    Ok((look.word(0, 1), look.word(0, 2)))
+    let look = LOOK.run(connection, SnapshotKind::Latest, &[])?;
+    Ok((look.text_lossy(0, 1), look.text_lossy(0, 2)))
 }
 
 /// A request that is taken up.
@@ -94,14 +94,14 @@ pub struct Request {
 }
 
 /// Takes all requests away; the newest counts, if there is any.
-pub fn take(connection: &Connection) -> Result<Option<Request>, ErrorReport> {
+pub fn take_newest(connection: &Connection) -> Result<Option<Request>, ErrorReport> {
     // As nearly always: looking costs a fraction of the statement.
     if scan::is_empty(c"backfill_requests")? {
         return Ok(None);
     }
-    let taken = TAKE.run(connection, See::Current, &[])?;
+    let taken = TAKE.run(connection, SnapshotKind::Current, &[])?;
     Ok((!taken.is_empty()).then(|| Request {
-        action: taken.word(0, 1),
+        action: taken.text_lossy(0, 1),
         batch_size: taken.get(0, 2),
         requested_at: taken.get(0, 3),
     }))
@@ -135,11 +135,11 @@ pub fn request_start(
         (_, "start") => return Ok(Answer::AlreadyRunning),
         ("running", "") if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
         (status, _) if is_unfinished(status) => Answer::Resumed,
-        _ if ANYTHING.run(connection, See::Latest, &[])?.boolean(0, 1) => Answer::Started,
+        _ if ANYTHING.run(connection, SnapshotKind::Latest, &[])?.boolean(0, 1) => Answer::Started,
         _ => return Ok(Answer::NothingToDo),
     };
     let batch_size = batch_size.map(pg_sys::Datum::from);
-    REQUEST.run(connection, See::Current, &[Some(datum::text(b"start")), batch_size])?;
+    REQUEST.run(connection, SnapshotKind::Current, &[Some(datum::text(b"start")), batch_size])?;
     Ok(answer)
 }
 
@@ -204,10 +204,10 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
         }
         if unattended {
             // Nobody is there to take up the request.
-            take(connection)?;
-            STOP.run(connection, See::Current, &[])?;
+            take_newest(connection)?;
+            STOP.run(connection, SnapshotKind::Current, &[])?;
         } else {
-            REQUEST.run(connection, See::Current, &[Some(datum::text(b"stop")), None])?;
+            REQUEST.run(connection, SnapshotKind::Current, &[Some(datum::text(b"stop")), None])?;
         }
         Ok(true)
     })
@@ -266,7 +266,7 @@ pub fn is_recent(time: &'static std::thread::LocalKey<Cell<Option<Instant>>>, in
 }
 
 /// `resume_if_interrupted` for functions that are called for every page view: looks once in a while.
-pub fn resume_in_passing() {
+pub fn resume_if_due() {
     if !is_recent(&LOOKED, LOOK_INTERVAL) {
         resume_if_interrupted();
     }

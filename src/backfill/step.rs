@@ -15,10 +15,10 @@ use crate::backfill::{requests, status};
 use crate::count::fold::{self, FOLD_ROWS};
 use crate::count::sweep::{self, Swept};
 use crate::count::tally::Tally;
-use crate::count::{By, counters, page_view, pending, state, visitors};
-use crate::pg::heap_table::{Key, New, Table};
+use crate::count::{WriterKind, counters, page_view, pending, state, visitors};
+use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::locks::{Class, Lock, Mode};
-use crate::pg::spi::{self, Connection, Rows, See, Statement};
+use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
 use crate::pg::{catalog, datum, snapshot, transaction, writeback};
 use crate::{error, settings};
 
@@ -109,7 +109,7 @@ static FAIL: Statement = Statement::new(
 
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Step {
     /// A run has begun: every view up to the target is to be counted.
     Began { target: i64 },
     /// A run goes on; `interrupted` if the process that ran it died.
@@ -148,7 +148,7 @@ impl Run {
             cursor: row.bigint(CURSOR),
             target: row.bigint(TARGET),
             // SAFETY: the column is of this type.
-            status: row.get(STATUS).map_or_else(String::new, |status| unsafe { datum::word(status) }),
+            status: row.get(STATUS).map_or_else(String::new, |status| unsafe { datum::text_lossy(status) }),
             batch_size: row.get(BATCH_SIZE).map(|size| size.value() as i32),
             views_total: row.get(VIEWS_TOTAL).map(|views| views.value() as i64),
             views_done: row.bigint(VIEWS_DONE),
@@ -161,52 +161,52 @@ impl Run {
     }
 }
 
-/// One turn of the process that holds the run lock, under the conditions of `in_turn`. `first` if it is that process's first.
-pub fn turn(connection: &Connection, page_views: pg_sys::Oid, first: bool) -> Result<Turn, ErrorReport> {
-    let request = requests::take(connection)?;
+/// One turn of the process that holds the run lock, under the conditions of `in_backfill_context`. `first` if it is that process's first.
+pub fn take(connection: &Connection, page_views: pg_sys::Oid, first: bool) -> Result<Step, ErrorReport> {
+    let request = requests::take_newest(connection)?;
     let run = Run::read()?;
     let action = request.as_ref().map_or("", |request| &request.action);
     let batch_size = request.as_ref().and_then(|request| request.batch_size);
     let requested_at = request.as_ref().and_then(|request| request.requested_at);
     match action {
         "stop" => {
-            status::STOP.run(connection, See::Current, &[])?;
-            return Ok(if run.is_unfinished() { Turn::Stopped } else { Turn::Idle });
+            status::STOP.run(connection, SnapshotKind::Current, &[])?;
+            return Ok(if run.is_unfinished() { Step::Stopped } else { Step::Idle });
         }
         "start" if run.is_unfinished() => {
             let interrupted = first && run.status == "running";
             resume(connection, batch_size, interrupted)?;
-            return Ok(Turn::Resumed { interrupted });
+            return Ok(Step::Resumed { interrupted });
         }
         "start" => {
             let target = begin(connection, page_views, "running", batch_size, requested_at)?;
-            return Ok(Turn::Began { target });
+            return Ok(Step::Began { target });
         }
         _ => {}
     }
     if run.status != "running" {
-        return Ok(Turn::Idle);
+        return Ok(Step::Idle);
     }
     if first {
         resume(connection, None, true)?;
-        return Ok(Turn::Resumed { interrupted: true });
+        return Ok(Step::Resumed { interrupted: true });
     }
-    advance(connection, page_views, run, None, By::Batch)
+    advance(connection, page_views, run, None, WriterKind::Batch)
 }
 
 /// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.
 pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Result<(), ErrorReport> {
-    in_turn(page_views, |connection| {
+    in_backfill_context(page_views, |connection| {
         let arguments =
             [pg_sys::Datum::from(finally), datum::text(message.as_bytes()), pg_sys::Datum::from(page_views)]
                 .map(Some);
-        FAIL.run(connection, See::Current, &arguments)?;
+        FAIL.run(connection, SnapshotKind::Current, &arguments)?;
         Ok(())
     })
 }
 
 /// The conditions of a turn: it sees what is committed, waits for nobody for long, and acts as the owner.
-pub fn in_turn<R>(
+pub fn in_backfill_context<R>(
     page_views: pg_sys::Oid,
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
@@ -230,7 +230,7 @@ fn by_hand<R>(
     page_views: pg_sys::Oid,
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
-    in_turn(page_views, |connection| {
+    in_backfill_context(page_views, |connection| {
         if !requests::run_lock(page_views).try_acquire(Mode::Exclusive) {
             return Err(error::already_running());
         }
@@ -253,7 +253,7 @@ fn begin(
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     let arguments = [Some(datum::text(status.as_bytes())), batch_size, requested_at];
-    let begun = BEGIN.run(connection, See::Current, &arguments)?;
+    let begun = BEGIN.run(connection, SnapshotKind::Current, &arguments)?;
     catalog::announce_change(page_views);
     Ok(begun.bigint(0, 1))
 }
@@ -263,7 +263,7 @@ fn resume(
     batch_size: Option<pg_sys::Datum>,
     interrupted: bool,
 ) -> Result<(), ErrorReport> {
-    RESUME.run(connection, See::Current, &[batch_size, Some(pg_sys::Datum::from(interrupted))])?;
+    RESUME.run(connection, SnapshotKind::Current, &[batch_size, Some(pg_sys::Datum::from(interrupted))])?;
     Ok(())
 }
 
@@ -273,8 +273,8 @@ fn advance(
     page_views: pg_sys::Oid,
     run: Run,
     batch_size: Option<i32>,
-    by: By,
-) -> Result<Turn, ErrorReport> {
+    by: WriterKind,
+) -> Result<Step, ErrorReport> {
     // Keeps a TRUNCATE, and with it another epoch, away until the turn is over.
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
@@ -282,14 +282,14 @@ fn advance(
         return count_batch(connection, page_views, run, batch_size, by);
     }
     if clear(connection, page_views, &run)? {
-        return Ok(Turn::Cleared);
+        return Ok(Step::Cleared);
     }
     visitors::forget();
-    require_one(FINISH.run(connection, See::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
+    require_one(FINISH.run(connection, SnapshotKind::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
     // Cursor and counts travel together, so a batch's commit may be lost; the last one's must not be.
     // SAFETY: marks the open transaction.
     unsafe { pg_sys::ForceSyncCommit() };
-    Ok(Turn::Finished { views: run.views_done })
+    Ok(Step::Finished { views: run.views_done })
 }
 
 /// Counts the next views above the cursor and moves it. Their rows are read after the gate is held: every writer that
@@ -299,14 +299,14 @@ fn count_batch(
     page_views: pg_sys::Oid,
     run: Run,
     batch_size: Option<i32>,
-    by: By,
-) -> Result<Turn, ErrorReport> {
+    by: WriterKind,
+) -> Result<Step, ErrorReport> {
     let number = |value: i64| Some(pg_sys::Datum::from(value));
     let views_total = match run.views_total {
         Some(views_total) => views_total,
         None => {
             let range = [number(run.cursor), number(run.target)];
-            run.views_done + COUNT_VIEWS.run(connection, See::Current, &range)?.bigint(0, 1)
+            run.views_done + COUNT_VIEWS.run(connection, SnapshotKind::Current, &range)?.bigint(0, 1)
         }
     };
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
@@ -339,10 +339,10 @@ fn count_batch(
         catalog::announce_change(page_views);
     }
     fault::trip(Point::Moved);
-    if by == By::Batch {
+    if by == WriterKind::Batch {
         writeback::write_back()?;
     }
-    Ok(Turn::Counted { views_done: run.views_done + counted, views_total })
+    Ok(Step::Counted { views_done: run.views_done + counted, views_total })
 }
 
 /// Moves the cursor of a run and adds to what it has done. Compare and set: it is an error if anybody else has moved the
@@ -356,19 +356,19 @@ fn move_cursor(
 ) -> Result<(), ErrorReport> {
     use state::columns::*;
     let mut table = Table::open(c"backfill_state", COUNT as i32)?;
-    let is_moved = table.write(&[Key::Boolean(true)], None, |table, found| {
+    let is_moved = table.write(&[KeyValue::Boolean(true)], None, |table, found| {
         if !found || (table.bigint(EPOCH), table.bigint(CURSOR)) != (run.epoch, run.cursor) {
             return Ok(Some(false));
         }
         // SAFETY: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         let written = table.update(&[
-            (CURSOR, New::Value(cursor.into())),
-            (VIEWS_DONE, New::Value((run.views_done + views).into())),
-            (VIEWS_TOTAL, New::Value(views_total.into())),
-            (SESSIONS_FOUND, New::Value((table.bigint(SESSIONS_FOUND) + sessions_found).into())),
-            (UPDATED_AT, New::Value(now.into())),
-            (LAST_ERROR, New::Null),
+            (CURSOR, ColumnChange::Value(cursor.into())),
+            (VIEWS_DONE, ColumnChange::Value((run.views_done + views).into())),
+            (VIEWS_TOTAL, ColumnChange::Value(views_total.into())),
+            (SESSIONS_FOUND, ColumnChange::Value((table.bigint(SESSIONS_FOUND) + sessions_found).into())),
+            (UPDATED_AT, ColumnChange::Value(now.into())),
+            (LAST_ERROR, ColumnChange::Null),
         ])?;
         Ok(written.then_some(true))
     })?;
@@ -394,7 +394,7 @@ fn clear(connection: &Connection, page_views: pg_sys::Oid, run: &Run) -> Result<
         return Ok(false);
     };
     let arguments = [run.epoch, swept.tables, swept.blocks].map(|number| Some(pg_sys::Datum::from(number)));
-    require_one(MOVE_SWEEP.run(connection, See::Current, &arguments)?)?;
+    require_one(MOVE_SWEEP.run(connection, SnapshotKind::Current, &arguments)?)?;
     Ok(true)
 }
 
@@ -430,7 +430,7 @@ fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
         if !run.is_unfinished() {
             return Ok(false);
         }
-        let turn = advance(connection, page_views, run, batch_size, By::Writer)?;
-        Ok(!matches!(turn, Turn::Finished { .. }))
+        let step = advance(connection, page_views, run, batch_size, WriterKind::Transaction)?;
+        Ok(!matches!(step, Step::Finished { .. }))
     })
 }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
 
-use crate::backfill::step::{self, REPORT_INTERVAL, Turn};
+use crate::backfill::step::{self, REPORT_INTERVAL, Step};
 use crate::backfill::{launch, requests};
 use crate::error;
 use crate::pg::locks::Mode;
-use crate::pg::spi::{Connection, See, Statement};
+use crate::pg::spi::{Connection, SnapshotKind, Statement};
 use crate::pg::transaction::{Failure, as_owner, catch, in_transaction};
 use crate::pg::{bgworker, catalog};
 
@@ -110,11 +110,11 @@ static VERSION: Statement = Statement::new(
 fn version(connection: &Connection, page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
-    let version = VERSION.run(connection, See::Current, &[])?;
-    if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.word(0, 1)) }
+    let version = VERSION.run(connection, SnapshotKind::Current, &[])?;
+    if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.text_lossy(0, 1)) }
 }
 
-/// Turn after turn, until the run is finished, stopped, or given up; or until the extension is updated: then true, and the
+/// Step after turn, until the run is finished, stopped, or given up; or until the extension is updated: then true, and the
 /// run goes on in a process that loads the library anew.
 fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
     let mut known: Option<String> = None;
@@ -128,11 +128,11 @@ fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
         bgworker::reload_settings();
         bgworker::report_activity(&activity);
         let turn = in_transaction(|| {
-            step::in_turn(page_views, |connection| {
+            step::in_backfill_context(page_views, |connection| {
                 let version = version(connection, page_views)?;
                 let is_updated = known.as_ref().is_some_and(|known| *known != version);
                 known = Some(version);
-                (!is_updated).then(|| step::turn(connection, page_views, first)).transpose()
+                (!is_updated).then(|| step::take(connection, page_views, first)).transpose()
             })
         });
         let pause = match turn {
@@ -143,14 +143,14 @@ fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
             Ok(Some(turn)) => {
                 (first, waits, failures) = (false, 0, 0);
                 match turn {
-                    Turn::Began { target } => {
+                    Step::Began { target } => {
                         log!("site_stats: backfill of the page views up to id {target} started")
                     }
-                    Turn::Resumed { interrupted: true } => {
+                    Step::Resumed { interrupted: true } => {
                         log!("site_stats: backfill resumed after an interruption")
                     }
-                    Turn::Resumed { interrupted: false } => log!("site_stats: backfill resumed"),
-                    Turn::Counted { views_done, views_total } => {
+                    Step::Resumed { interrupted: false } => log!("site_stats: backfill resumed"),
+                    Step::Counted { views_done, views_total } => {
                         let progress =
                             format!("site_stats: backfill, {views_done} of {views_total} page views");
                         activity = CString::new(progress).unwrap_or_default();
@@ -159,12 +159,12 @@ fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
                             log!("site_stats: backfill has counted {views_done} of {views_total} page views");
                         }
                     }
-                    Turn::Cleared => {}
-                    Turn::Finished { views } => {
+                    Step::Cleared => {}
+                    Step::Finished { views } => {
                         log!("site_stats: backfill of {views} page views complete");
                     }
-                    Turn::Stopped => log!("site_stats: backfill stopped"),
-                    Turn::Idle => return Ok(false),
+                    Step::Stopped => log!("site_stats: backfill stopped"),
+                    Step::Idle => return Ok(false),
                 }
                 crate::settings::backfill_batch_delay()
             }

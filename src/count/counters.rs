@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, HashMap};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::count::caches::{Novelty, Places};
-use crate::count::tally::{Key, PathDelta, Tally, in_order};
-use crate::count::{AT_ONCE, By, slots, visitors};
+use crate::count::caches::{MissPredictor, TidCache};
+use crate::count::tally::{PathDelta, Tally, TextKey, in_order};
+use crate::count::{ROWS_PER_INSERT, WriterKind, slots, visitors};
 use crate::pg::datum::{self, Column};
-use crate::pg::heap_table::{self, New, Table};
+use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 
 /// Columns of `path_totals`. The first ones of each table are its primary key.
 pub mod path_totals {
@@ -50,31 +50,36 @@ mod site_totals {
 /// The day of a path's row that has no day yet: `-infinity`, before all others.
 const NO_DAY: i32 = i32::MIN;
 
-/// Rows that a process remembers the places of: 32 kB for the paths that are viewed most.
+/// Rows that a process remembers the tids of: 32 kB for the paths that are viewed most.
 const PATHS_KEPT: usize = 4096;
 
 thread_local! {
-    static PATHS: RefCell<Places> = RefCell::new(Places::new(PATHS_KEPT));
-    static SITE: RefCell<Places> = RefCell::new(Places::new(64));
-    static DAYS: RefCell<Novelty> = RefCell::default();
+    static PATHS: RefCell<TidCache> = RefCell::new(TidCache::new(PATHS_KEPT));
+    static SITE: RefCell<TidCache> = RefCell::new(TidCache::new(64));
+    static DAYS: RefCell<MissPredictor> = RefCell::default();
 }
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flushed {
+pub struct Written {
     /// Sessions that came into the session set.
     pub sessions_found: i64,
 }
 
 /// Views by day and path that count in `daily_totals`.
-pub type Days = BTreeMap<(i32, Key), i64>;
+pub type Days = BTreeMap<(i32, TextKey), i64>;
 
 /// Adds the deltas to the aggregates of an epoch. All its memory is free again when it returns, so a transaction over
 /// millions of rows may flush as often as it likes.
-pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally, by: By) -> Result<Flushed, ErrorReport> {
+pub fn write(
+    page_views: pg_sys::Oid,
+    epoch: i64,
+    mut tally: Tally,
+    by: WriterKind,
+) -> Result<Written, ErrorReport> {
     tally.settle();
     if tally.is_empty() {
-        return Ok(Flushed::default());
+        return Ok(Written::default());
     }
     // SAFETY: the context lives until the end of the block, and nothing that was made in it leaves the block.
     unsafe {
@@ -82,7 +87,7 @@ pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally, by: By) -> R
             let change = visitors::write(page_views, epoch, &tally.sessions, by)?;
             let slot = slots::borrow(page_views);
             write_counters(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
-            Ok(Flushed { sessions_found: change.came })
+            Ok(Written { sessions_found: change.came })
         })
     }
 }
@@ -92,18 +97,18 @@ pub fn write(page_views: pg_sys::Oid, epoch: i64, mut tally: Tally, by: By) -> R
 pub fn write_counters(
     epoch: i64,
     slot: i32,
-    paths: &HashMap<Key, PathDelta>,
+    paths: &HashMap<TextKey, PathDelta>,
     mut days: Days,
     visitors: i64,
 ) -> Result<(), ErrorReport> {
     if !paths.is_empty() {
-        PATHS.with_borrow_mut(|places| write_paths(epoch, slot, paths, &mut days, places))?;
+        PATHS.with_borrow_mut(|tids| write_paths(epoch, slot, paths, &mut days, tids))?;
     }
     if !days.is_empty() {
-        DAYS.with_borrow_mut(|novelty| write_days(epoch, slot, &days, novelty))?;
+        DAYS.with_borrow_mut(|predictor| write_days(epoch, slot, &days, predictor))?;
     }
     if visitors != 0 {
-        SITE.with_borrow_mut(|places| write_site(epoch, slot, visitors, places))?;
+        SITE.with_borrow_mut(|tids| write_site(epoch, slot, visitors, tids))?;
     }
     // SAFETY: a transaction is open. A second flush could not update rows of the same command.
     unsafe { pg_sys::CommandCounterIncrement() };
@@ -114,16 +119,16 @@ pub fn write_counters(
 fn write_paths(
     epoch: i64,
     slot: i32,
-    paths: &HashMap<Key, PathDelta>,
+    paths: &HashMap<TextKey, PathDelta>,
     days: &mut Days,
-    places: &mut Places,
+    tids: &mut TidCache,
 ) -> Result<(), ErrorReport> {
     use path_totals::*;
     let mut table = Table::open(c"path_totals", COUNT)?;
-    places.belong_to(table.file());
+    tids.belong_to(table.file());
     for (path, delta) in in_order(paths) {
-        let key = [heap_table::Key::Text(path), heap_table::Key::Integer(slot)];
-        let older = write_at(&mut table, places, &key, |table, found| {
+        let key = [KeyValue::Text(path), KeyValue::Integer(slot)];
+        let older = write_at(&mut table, tids, &key, |table, found| {
             // A row of an older epoch is as good as none.
             let is_current = found && table.bigint(EPOCH) == epoch;
             let (views, last_view_id, kept) = if is_current {
@@ -137,12 +142,12 @@ fn write_paths(
                 let is_newest = !is_current || delta.last_view_id >= last_view_id;
                 let is_other_type = is_newest && table.text(PAGE_TYPE) != &*delta.page_type;
                 table.update(&[
-                    (EPOCH, New::Value(epoch.into())),
-                    (VIEWS, New::Value((views + delta.views).into())),
-                    (DAY, New::Value(day.into())),
-                    (DAY_VIEWS, New::Value(day_views.into())),
-                    (LAST_VIEW_ID, New::value_if(is_newest, || delta.last_view_id.into())),
-                    (PAGE_TYPE, New::value_if(is_other_type, || datum::text(&delta.page_type))),
+                    (EPOCH, ColumnChange::Value(epoch.into())),
+                    (VIEWS, ColumnChange::Value((views + delta.views).into())),
+                    (DAY, ColumnChange::Value(day.into())),
+                    (DAY_VIEWS, ColumnChange::Value(day_views.into())),
+                    (LAST_VIEW_ID, ColumnChange::value_if(is_newest, || delta.last_view_id.into())),
+                    (PAGE_TYPE, ColumnChange::value_if(is_other_type, || datum::text(&delta.page_type))),
                 ])?
             } else {
                 table.insert(&[
@@ -167,36 +172,35 @@ fn write_paths(
     Ok(())
 }
 
-fn write_days(epoch: i64, slot: i32, days: &Days, novelty: &mut Novelty) -> Result<(), ErrorReport> {
+fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor) -> Result<(), ErrorReport> {
     use daily_totals::*;
     let mut table = Table::open(c"daily_totals", COUNT)?;
     let row = |day: i32, path: &[u8], views: i64| {
         [day.into(), datum::text(path), slot.into(), epoch.into(), views.into()]
     };
     let days: Vec<_> = days.iter().map(|((day, path), views)| (*day, &**path, *views)).collect();
-    for days in days.chunks(AT_ONCE) {
-        let are_expected_new = novelty.is_likely();
+    for days in days.chunks(ROWS_PER_INSERT) {
+        let are_expected_new = predictor.predicts_miss();
         if are_expected_new {
             let rows: Vec<_> = days.iter().map(|(day, path, views)| row(*day, path, *views)).collect();
-            table.insert_unpublished(rows.iter().map(|row| &row[..]));
+            table.insert_without_indexes(rows.iter().map(|row| &row[..]));
         }
         for (day, path, views) in days {
-            if are_expected_new && table.publish()? {
-                novelty.learn(false);
+            if are_expected_new && table.index_next()? {
+                predictor.record(false);
                 continue;
             }
-            let key =
-                [heap_table::Key::Day(*day), heap_table::Key::Text(path), heap_table::Key::Integer(slot)];
+            let key = [KeyValue::Day(*day), KeyValue::Text(path), KeyValue::Integer(slot)];
             table.write(&key, None, |table, found| {
-                novelty.learn(found);
+                predictor.record(found);
                 if !found {
                     table.insert(&row(*day, path, *views));
                     return Ok(Some(()));
                 }
                 let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
                 let written = table.update(&[
-                    (EPOCH, New::Value(epoch.into())),
-                    (VIEWS, New::Value((before + views).into())),
+                    (EPOCH, ColumnChange::Value(epoch.into())),
+                    (VIEWS, ColumnChange::Value((before + views).into())),
                 ])?;
                 Ok(written.then_some(()))
             })?;
@@ -206,16 +210,16 @@ fn write_days(epoch: i64, slot: i32, days: &Days, novelty: &mut Novelty) -> Resu
     Ok(())
 }
 
-fn write_site(epoch: i64, slot: i32, visitors: i64, places: &mut Places) -> Result<(), ErrorReport> {
+fn write_site(epoch: i64, slot: i32, visitors: i64, tids: &mut TidCache) -> Result<(), ErrorReport> {
     use site_totals::*;
     let mut table = Table::open(c"site_totals", COUNT)?;
-    places.belong_to(table.file());
-    write_at(&mut table, places, &[heap_table::Key::Integer(slot)], |table, found| {
+    tids.belong_to(table.file());
+    write_at(&mut table, tids, &[KeyValue::Integer(slot)], |table, found| {
         let written = if found {
             let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
             table.update(&[
-                (EPOCH, New::Value(epoch.into())),
-                (VISITORS, New::Value((before + visitors).into())),
+                (EPOCH, ColumnChange::Value(epoch.into())),
+                (VISITORS, ColumnChange::Value((before + visitors).into())),
             ])?
         } else {
             table.insert(&[slot.into(), epoch.into(), visitors.into()]);
@@ -231,13 +235,13 @@ fn write_site(epoch: i64, slot: i32, visitors: i64, places: &mut Places) -> Resu
 /// place.
 fn write_at<R>(
     table: &mut Table,
-    places: &mut Places,
-    key: &[heap_table::Key],
+    tids: &mut TidCache,
+    key: &[KeyValue],
     write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
 ) -> Result<R, ErrorReport> {
-    let result = table.write(key, places.get(key), write)?;
-    if let Some(place) = table.written() {
-        places.note(key, place);
+    let result = table.write(key, tids.get(key), write)?;
+    if let Some(tid) = table.written() {
+        tids.insert(key, tid);
     }
     Ok(result)
 }

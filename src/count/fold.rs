@@ -9,7 +9,7 @@ use crate::count::counters::{self, Days, path_totals};
 use crate::count::tally::{PathDelta, Tally};
 use crate::count::{slots, state};
 use crate::pg::heap_table::Table;
-use crate::pg::spi::{self, Connection, See, Statement};
+use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
 use crate::pg::{catalog, snapshot};
 use crate::{error, settings};
 
@@ -123,7 +123,7 @@ pub fn fold(
     let (idle, are_all) = borrow_idle_slots(connection, page_views, epoch, max_rows)?;
     let arguments = [epoch.into_datum(), i64::from(max_rows).into_datum(), idle.into_datum()];
     let (mut tally, mut idle_days, mut visitors) = (Tally::default(), Days::new(), 0);
-    let paths = TAKE_PATHS.run(connection, See::Current, &arguments)?;
+    let paths = TAKE_PATHS.run(connection, SnapshotKind::Current, &arguments)?;
     for row in 0..paths.len() {
         if let (Some(path), Some(page_type)) = (paths.text(row, 1), paths.text(row, 3)) {
             let delta = PathDelta {
@@ -139,13 +139,13 @@ pub fn fold(
             tally.add_to_path(path.into(), delta);
         }
     }
-    let days = TAKE_DAYS.run(connection, See::Current, &arguments)?;
+    let days = TAKE_DAYS.run(connection, SnapshotKind::Current, &arguments)?;
     for row in 0..days.len() {
         if let (Some(day), Some(path)) = (days.get(row, 1), days.text(row, 2)) {
             *idle_days.entry((day.value() as i32, path.into())).or_default() += days.bigint(row, 3);
         }
     }
-    let site = TAKE_SITE.run(connection, See::Current, &arguments)?;
+    let site = TAKE_SITE.run(connection, SnapshotKind::Current, &arguments)?;
     for row in 0..site.len() {
         visitors += site.bigint(row, 1);
     }
@@ -176,15 +176,15 @@ fn compact_paths(epoch: i64, max_rows: i32) -> Result<i32, ErrorReport> {
     let mut table = Table::open(c"path_totals", COUNT)?;
     let (mut moved, mut target) = (0, None);
     'rows: for block in (0..table.length()).rev() {
-        for place in table.places_in(block) {
-            if !table.is_row_at(place) {
+        for tid in table.tids_in(block) {
+            if !table.is_row_at(tid) {
                 continue;
             }
             let may_move = table.integer(SLOT) == 0 && table.bigint(EPOCH) == epoch;
             if !may_move || moved == max_rows {
                 break 'rows;
             }
-            target = table.room_before(block, target);
+            target = table.block_with_room_before(block, target);
             let Some(target) = target else { break 'rows };
             if !table.move_to(target)? {
                 break 'rows;
@@ -212,7 +212,7 @@ fn borrow_idle_slots(
     let (mut idle, mut tried, mut found) = (Vec::new(), Vec::new(), 0);
     loop {
         let arguments = [epoch.into_datum(), max_rows.into_datum(), tried.clone().into_datum()];
-        let slots = SLOTS.run(connection, See::Current, &arguments)?;
+        let slots = SLOTS.run(connection, SnapshotKind::Current, &arguments)?;
         let mut seen = 0;
         for row in 0..slots.len() {
             if idle.len() == most {

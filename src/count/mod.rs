@@ -16,14 +16,14 @@ pub mod tally;
 mod trigger;
 pub mod visitors;
 
-/// Who counts.
+/// What kind of transaction writes the aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum WriterKind {
     /// A transaction that has changed page views, or that counts a batch among other things.
-    Writer,
+    Transaction,
     /// A batch of a backfill that is a transaction of its own, and is followed by others.
     Batch,
 }
 
-/// New rows that are put into a table together.
-const AT_ONCE: usize = 64;
+/// New rows that are put into a table by one call.
+const ROWS_PER_INSERT: usize = 64;

@@ -32,7 +32,7 @@ impl PageView<'_> {
     }
 
     /// Whether replacing the other view by this one changes no aggregate.
-    pub fn counts_like(&self, other: &Self) -> bool {
+    pub fn has_same_counters_as(&self, other: &Self) -> bool {
         self.path == other.path
             && self.page_type == other.page_type
             && self.session_id == other.session_id
@@ -148,10 +148,10 @@ mod tests {
     #[test]
     fn only_what_an_aggregate_shows_makes_a_difference() {
         let old = view(1, "/", "s", 0);
-        assert!(view(2, "/", "s", DAY - 1).counts_like(&old));
-        assert!(!view(1, "/", "s", DAY).counts_like(&old));
-        assert!(!view(1, "/a", "s", 0).counts_like(&old));
-        assert!(!view(1, "/", "t", 0).counts_like(&old));
-        assert!(!PageView { page_type: b"blog", ..old }.counts_like(&old));
+        assert!(view(2, "/", "s", DAY - 1).has_same_counters_as(&old));
+        assert!(!view(1, "/", "s", DAY).has_same_counters_as(&old));
+        assert!(!view(1, "/a", "s", 0).has_same_counters_as(&old));
+        assert!(!view(1, "/", "t", 0).has_same_counters_as(&old));
+        assert!(!PageView { page_type: b"blog", ..old }.has_same_counters_as(&old));
     }
 }

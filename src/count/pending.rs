@@ -15,12 +15,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::count::tally::{self, Tally};
-use crate::count::{By, counters};
+use crate::count::{WriterKind, counters};
 use crate::error;
 use crate::pg::snapshot;
 
 /// The number of a subtransaction, or of the transaction itself.
-type Level = pg_sys::SubTransactionId;
+type SubxactId = pg_sys::SubTransactionId;
 
 thread_local! {
     static PENDING: RefCell<Pending> = const { RefCell::new(Pending::NONE) };
@@ -28,11 +28,11 @@ thread_local! {
 
 /// What a tally counts: the views of a table, in an epoch. A transaction that makes another one, by a TRUNCATE or the
 /// beginning of a backfill, flushes first; a rollback brings the one of before back, with its tallies.
-type Subject = (pg_sys::Oid, i64);
+type CountedTable = (pg_sys::Oid, i64);
 
 /// What this transaction has counted.
 struct Pending {
-    levels: Levels,
+    levels: SubxactTallies,
     /// The commands whose changes are not flushed yet: the first and the last.
     commands: Option<(pg_sys::CommandId, pg_sys::CommandId)>,
     flushed: Option<Flush>,
@@ -52,12 +52,12 @@ struct Flush {
 
 impl Pending {
     const NONE: Self =
-        Pending { levels: Levels(Vec::new()), commands: None, flushed: None, is_ending: false };
+        Pending { levels: SubxactTallies(Vec::new()), commands: None, flushed: None, is_ending: false };
 }
 
-/// The tally that a statement goes on with; `put_back` returns it. In between there must be no flush. An error in between loses
+/// The tally that a statement goes on with; `put_back_tally` returns it. In between there must be no flush. An error in between loses
 /// it, as it should: the subtransaction that it belongs to is over.
-pub fn take(page_views: pg_sys::Oid, epoch: i64) -> Result<Tally, ErrorReport> {
+pub fn take_tally(page_views: pg_sys::Oid, epoch: i64) -> Result<Tally, ErrorReport> {
     let subject = (page_views, epoch);
     if PENDING.with_borrow(|pending| pending.levels.subject().is_some_and(|counted| counted != subject)) {
         flush()?; // the extension was made anew in this transaction
@@ -70,7 +70,7 @@ pub fn take(page_views: pg_sys::Oid, epoch: i64) -> Result<Tally, ErrorReport> {
 }
 
 /// Puts back a tally with what a statement has counted.
-pub fn put_back(tally: Tally) {
+pub fn put_back_tally(tally: Tally) {
     // SAFETY: reads a number of the open transaction.
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
     PENDING.with_borrow_mut(|pending| {
@@ -92,7 +92,7 @@ pub fn flush() -> Result<(), ErrorReport> {
     let Some(((page_views, epoch), tally)) = taken else { return Ok(()) };
     // After a DROP EXTENSION in this transaction nothing is left to count, and nowhere.
     if exists(page_views) {
-        counters::write(page_views, epoch, tally, By::Writer)?;
+        counters::write(page_views, epoch, tally, WriterKind::Transaction)?;
     }
     // SAFETY: reads a number of the open transaction.
     let seen_by = unsafe { pg_sys::GetCurrentCommandId(false) };
@@ -106,7 +106,7 @@ pub fn flush() -> Result<(), ErrorReport> {
 
 /// The moment that reads answer for, when the statement that asks has a snapshot of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum ReadAs {
     /// That of the snapshot.
     OfStatement,
     /// That of the snapshot, with the flush of a later command of this transaction.
@@ -117,7 +117,7 @@ pub enum Moment {
 
 /// Makes the aggregates right for reads by a snapshot at this command of the transaction, and returns what the reads must go
 /// by.
-pub fn prepare_read(command: pg_sys::CommandId) -> Result<Moment, ErrorReport> {
+pub fn prepare_read(command: pg_sys::CommandId) -> Result<ReadAs, ErrorReport> {
     if let Some((first, last)) = PENDING.with_borrow(|pending| pending.commands)
         && first < command
     {
@@ -131,14 +131,14 @@ pub fn prepare_read(command: pg_sys::CommandId) -> Result<Moment, ErrorReport> {
     }
     match PENDING.with_borrow(|pending| pending.flushed) {
         // It sees all that was flushed, or nothing of what is counted in it.
-        Some(flushed) if command >= flushed.seen_by || command <= flushed.first => Ok(Moment::OfStatement),
-        None => Ok(Moment::OfStatement),
+        Some(flushed) if command >= flushed.seen_by || command <= flushed.first => Ok(ReadAs::OfStatement),
+        None => Ok(ReadAs::OfStatement),
         Some(flushed) if command <= flushed.last => Err(error::read_in_the_past()),
-        Some(flushed) if snapshot::uses_one_snapshot() => Ok(Moment::WithFlush(flushed.seen_by)),
+        Some(flushed) if snapshot::uses_one_snapshot() => Ok(ReadAs::WithFlush(flushed.seen_by)),
         Some(_) => {
             // Now is after what the statement itself has written through a function, too.
             flush()?;
-            Ok(Moment::Now)
+            Ok(ReadAs::Now)
         }
     }
 }
@@ -211,7 +211,7 @@ fn flush_at_end() {
 }
 
 /// The innermost open subtransaction, or the transaction itself.
-fn level() -> Level {
+fn level() -> SubxactId {
     // SAFETY: reads a number of the open transaction.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
@@ -226,48 +226,49 @@ fn exists(table: pg_sys::Oid) -> bool {
 }
 
 /// A tally for each level that has counted something, the outermost first.
-struct Levels(Vec<Counted>);
+struct SubxactTallies(Vec<SubxactTally>);
 
 /// What a level has counted.
-struct Counted {
-    level: Level,
-    subject: Subject,
+struct SubxactTally {
+    level: SubxactId,
+    subject: CountedTable,
     tally: Tally,
     /// What this level has flushed of the levels around it.
-    flushed: Vec<Flushed>,
+    flushed: Vec<FlushedTally>,
 }
 
 /// What was flushed of a level.
-struct Flushed {
-    of: Level,
-    subject: Subject,
+struct FlushedTally {
+    of: SubxactId,
+    subject: CountedTable,
     tally: Tally,
 }
 
-impl Levels {
+impl SubxactTallies {
     /// What is being counted, if anything is.
-    fn subject(&self) -> Option<Subject> {
+    fn subject(&self) -> Option<CountedTable> {
         self.0.iter().find(|counted| !counted.tally.is_empty()).map(|counted| counted.subject)
     }
 
-    fn counted(&mut self, level: Level) -> &mut Counted {
+    fn counted(&mut self, level: SubxactId) -> &mut SubxactTally {
         let place = self.0.partition_point(|counted| counted.level < level);
         if self.0.get(place).is_none_or(|counted| counted.level != level) {
             let subject = (pg_sys::InvalidOid, 0);
-            self.0.insert(place, Counted { level, subject, tally: Tally::default(), flushed: Vec::new() });
+            self.0
+                .insert(place, SubxactTally { level, subject, tally: Tally::default(), flushed: Vec::new() });
         }
         &mut self.0[place]
     }
 
     /// Whether a level and its parent together have counted so much that it is time to flush.
-    fn are_full(&self, level: Level, parent: Level) -> bool {
+    fn are_full(&self, level: SubxactId, parent: SubxactId) -> bool {
         let both = self.0.iter().rev().take_while(|counted| counted.level >= parent);
         let sizes = both.filter(|counted| [level, parent].contains(&counted.level)).map(|c| c.tally.size());
         sizes.sum::<usize>() >= tally::FULL
     }
 
     /// Adds to the tally of a level.
-    fn add(&mut self, level: Level, subject: Subject, tally: Tally) {
+    fn add(&mut self, level: SubxactId, subject: CountedTable, tally: Tally) {
         if !tally.is_empty() {
             let counted = self.counted(level);
             counted.subject = subject;
@@ -276,14 +277,14 @@ impl Levels {
     }
 
     /// All that is to be written, by this level, which remembers what it writes of others.
-    fn take_all(&mut self, level: Level) -> Option<(Subject, Tally)> {
+    fn take_all(&mut self, level: SubxactId) -> Option<(CountedTable, Tally)> {
         let subject = self.subject()?;
         let mut all = Tally::default();
         let mut flushed = Vec::new();
         for counted in &mut self.0 {
             let tally = std::mem::take(&mut counted.tally);
             if counted.level != level && !tally.is_empty() {
-                flushed.push(Flushed { of: counted.level, subject, tally: tally.clone() });
+                flushed.push(FlushedTally { of: counted.level, subject, tally: tally.clone() });
             }
             all.merge(tally);
         }
@@ -294,7 +295,7 @@ impl Levels {
     }
 
     /// The level has become part of its parent.
-    fn commit(&mut self, level: Level, parent: Level) {
+    fn commit(&mut self, level: SubxactId, parent: SubxactId) {
         let Some(counted) = self.0.pop_if(|counted| counted.level == level) else { return };
         self.add(parent, counted.subject, counted.tally);
         // What it flushed of its parent is the parent's own flush now.
@@ -307,7 +308,7 @@ impl Levels {
 
     /// Nothing of the level has happened: what it counted is gone, and what it wrote of others is to be written again. True
     /// if there was any of that.
-    fn roll_back(&mut self, level: Level) -> bool {
+    fn roll_back(&mut self, level: SubxactId) -> bool {
         let Some(counted) = self.0.pop_if(|counted| counted.level == level) else { return false };
         let comes_back = !counted.flushed.is_empty();
         for flushed in counted.flushed {
@@ -326,16 +327,16 @@ mod tests {
         PageView { id, path: b"/", page_type: b"page", session_id: b"s", viewed_at: 0 }
     }
 
-    const SUBJECT: Subject = (pg_sys::InvalidOid, 7);
+    const SUBJECT: CountedTable = (pg_sys::InvalidOid, 7);
 
-    fn count(levels: &mut Levels, level: Level, views: i64) {
+    fn count(levels: &mut SubxactTallies, level: SubxactId, views: i64) {
         let mut tally = Tally::default();
         (0..views).for_each(|id| tally.add(&view(id + 1)));
         levels.add(level, SUBJECT, tally);
     }
 
     /// The views that this level would write now.
-    fn taken(levels: &mut Levels, level: Level) -> i64 {
+    fn taken(levels: &mut SubxactTallies, level: SubxactId) -> i64 {
         levels.take_all(level).map_or(0, |(subject, tally)| {
             assert_eq!(subject, SUBJECT);
             views(&tally)
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn all_levels_are_written_together() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 1, 3);
         count(&mut levels, 4, 5);
         assert_eq!(taken(&mut levels, 4), 8);
@@ -357,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_rollback_takes_its_level_away() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 1, 3);
         count(&mut levels, 2, 5);
         assert!(!levels.roll_back(2));
@@ -367,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_release_gives_its_level_to_the_parent() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 3, 5);
         levels.commit(3, 2);
         count(&mut levels, 2, 1);
@@ -378,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_a_level_wrote_of_others_comes_back_when_it_is_rolled_back() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 1, 3);
         count(&mut levels, 2, 5);
         count(&mut levels, 3, 7);
@@ -392,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_flush_by_a_level_that_counted_nothing_comes_back_too() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 1, 3);
         assert_eq!(taken(&mut levels, 9), 3);
         assert!(levels.roll_back(9));
@@ -402,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_counted_for_what_it_was() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 1, 3);
         levels.take_all(2);
         let mut tally = Tally::default();
@@ -414,9 +415,9 @@ mod tests {
 
     #[test]
     fn a_parent_is_full_with_what_its_children_counted() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         let most = tally::FULL as i64;
-        let count_sessions = |levels: &mut Levels, level, ids: std::ops::Range<i64>| {
+        let count_sessions = |levels: &mut SubxactTallies, level, ids: std::ops::Range<i64>| {
             let mut tally = Tally::default();
             ids.for_each(|id| {
                 tally.add(&PageView { session_id: id.to_string().as_bytes(), ..view(id + 1) });
@@ -434,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_level_flushed_twice_comes_back_whole() {
-        let mut levels = Levels(Vec::new());
+        let mut levels = SubxactTallies(Vec::new());
         count(&mut levels, 1, 3);
         levels.take_all(2);
         levels.take_all(2);

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::catalog;
-use crate::pg::spi::{Connection, See, Statement};
+use crate::pg::spi::{Connection, SnapshotKind, Statement};
 
 /// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
 /// after the last, `$3` is the current epoch.
@@ -78,7 +78,7 @@ pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, 
         let end = (swept.blocks + SWEEP_STEP).min(blocks);
         if swept.blocks < end {
             let arguments = [place(swept.blocks), place(end), pg_sys::Datum::from(epoch)].map(Some);
-            removed += statement.run(connection, See::Current, &arguments)?.len();
+            removed += statement.run(connection, SnapshotKind::Current, &arguments)?.len();
             read += end - swept.blocks;
             swept.blocks = end;
         }

@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use crate::count::page_view::PageView;
 
 /// A key: a path or a session id, in the database's encoding.
-pub type Key = Box<[u8]>;
+pub type TextKey = Box<[u8]>;
 
 /// Deltas after which a tally should be flushed, so that a transaction over millions of rows needs little memory.
 pub const FULL: usize = 20_000;
@@ -74,8 +74,8 @@ impl PathDelta {
 /// Deltas of all counters.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    pub paths: HashMap<Key, PathDelta>,
-    pub sessions: HashMap<Key, i64>,
+    pub paths: HashMap<TextKey, PathDelta>,
+    pub sessions: HashMap<TextKey, i64>,
     /// How many days the paths have between them.
     days: usize,
 }
@@ -111,7 +111,7 @@ impl Tally {
     }
 
     /// Adds to the counter of a path.
-    pub fn add_to_path(&mut self, path: Key, delta: PathDelta) {
+    pub fn add_to_path(&mut self, path: TextKey, delta: PathDelta) {
         match self.paths.entry(path) {
             Entry::Vacant(place) => {
                 self.days += delta.days.len();
@@ -180,7 +180,7 @@ impl Tally {
 }
 
 /// The deltas in the order of their keys.
-pub fn in_order<D>(deltas: &HashMap<Key, D>) -> Vec<(&Key, &D)> {
+pub fn in_order<D>(deltas: &HashMap<TextKey, D>) -> Vec<(&TextKey, &D)> {
     let mut deltas: Vec<_> = deltas.iter().collect();
     deltas.sort_unstable_by_key(|(key, _)| *key);
     deltas

@@ -11,7 +11,7 @@ use crate::count::pending;
 use crate::count::state::Writer;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
-use crate::pg::spi::{self, See, Statement};
+use crate::pg::spi::{self, SnapshotKind, Statement};
 use crate::pg::{catalog, transaction};
 
 /// All counts of before are void; whatever was being counted is gone.
@@ -26,8 +26,8 @@ static EMPTY: Statement = Statement::new(
     &[],
 );
 
-crate::describe_to_server!(pg_finfo_count_page_views_wrapper);
-crate::describe_to_server!(pg_finfo_count_changed_page_views_wrapper);
+crate::pg::fmgr::finfo_v1!(pg_finfo_count_page_views_wrapper);
+crate::pg::fmgr::finfo_v1!(pg_finfo_count_changed_page_views_wrapper);
 
 /// The trigger function. Not one of pgrx's, which would panic where it is called as anything else.
 ///
@@ -94,7 +94,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     }
 
     let mut writer = Writer::new(page_views)?;
-    let mut tally = pending::take(page_views, writer.epoch())?;
+    let mut tally = pending::take_tally(page_views, writer.epoch())?;
     // Row by row from both tables: an UPDATE leaves the old and the new row in the same place of each, and what one takes
     // away the other often brings back.
     loop {
@@ -102,7 +102,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
         let new = added.as_mut().and_then(TransitionTable::next);
         match (&old, &new) {
             (None, None) => break,
-            (Some(old), Some(new)) if old.id == new.id && new.counts_like(old) => continue,
+            (Some(old), Some(new)) if old.id == new.id && new.has_same_counters_as(old) => continue,
             _ => {}
         }
         if let Some(view) = &old
@@ -116,13 +116,13 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
             tally.add(view);
         }
         if tally.is_full() {
-            pending::put_back(tally);
+            pending::put_back_tally(tally);
             pending::flush()?;
-            tally = pending::take(page_views, writer.epoch())?;
+            tally = pending::take_tally(page_views, writer.epoch())?;
         }
         pgrx::check_for_interrupts!();
     }
-    pending::put_back(tally);
+    pending::put_back_tally(tally);
     removed.into_iter().chain(added).for_each(TransitionTable::close);
     pending::end_statement()
 }
@@ -133,7 +133,7 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     transaction::as_owner(page_views, || {
         transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
-            spi::connect(|connection| EMPTY.run(connection, See::Current, &[]).map(|_| ()))
+            spi::connect(|connection| EMPTY.run(connection, SnapshotKind::Current, &[]).map(|_| ()))
         })
     })?;
     catalog::announce_change(page_views);

@@ -18,10 +18,10 @@ use std::ptr::null_mut;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
-use crate::count::caches::{Digest, Digests, Novelty};
-use crate::count::{AT_ONCE, By, page_view, state, tally};
+use crate::count::caches::{Digest, DigestSet, MissPredictor};
+use crate::count::{ROWS_PER_INSERT, WriterKind, page_view, state, tally};
 use crate::pg::datum::{self, Column};
-use crate::pg::heap_table::{Key, New, Table};
+use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::{catalog, snapshot};
 
 /// Columns of `sessions`. The first one is its primary key.
@@ -29,7 +29,7 @@ const COLUMNS: i32 = 3;
 const EPOCH: Column = 2;
 const VIEWS: Column = 3;
 /// Version 0.1.0 of the extension has no such column, and its library leaves it NULL: it counts every view.
-const AT_LEAST: Column = 4;
+const IS_LOWER_BOUND: Column = 4;
 
 /// What is announced as changed when a mark is taken away: a view, which nothing else changes. Of a table every VACUUM does.
 const SIGNAL: &CStr = c"backfill_progress";
@@ -45,7 +45,7 @@ pub struct Change {
 }
 
 impl Change {
-    fn add(&mut self, before: Counted, now: Counted) {
+    fn add(&mut self, before: SessionCount, now: SessionCount) {
         self.came += i64::from(before.views <= 0 && now.views > 0);
         self.left += i64::from(before.views > 0 && now.views <= 0);
     }
@@ -53,30 +53,30 @@ impl Change {
 
 /// What a row says of its session; nothing, if it is of an older epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counted {
+struct SessionCount {
     views: i64,
-    at_least: bool,
+    is_lower_bound: bool,
 }
 
-impl Counted {
+impl SessionCount {
     fn read(table: &Table, epoch: i64) -> Self {
         if table.bigint(EPOCH) != epoch {
-            return Counted::default();
+            return SessionCount::default();
         }
-        Counted { views: table.bigint(VIEWS), at_least: is_marked(table) }
+        SessionCount { views: table.bigint(VIEWS), is_lower_bound: is_marked(table) }
     }
 }
 
 /// Whether the row found is marked, of whatever epoch it is.
 fn is_marked(table: &Table) -> bool {
-    table.has_column(AT_LEAST) && table.boolean(AT_LEAST)
+    table.has_column(IS_LOWER_BOUND) && table.boolean(IS_LOWER_BOUND)
 }
 
 /// The table and what a flush writes into it.
 struct Sessions {
     table: Table,
     epoch: i64,
-    by: By,
+    by: WriterKind,
     /// The columns that the table has of those that a row is made of.
     columns: usize,
 }
@@ -85,8 +85,8 @@ struct Sessions {
 pub fn write(
     page_views: pg_sys::Oid,
     epoch: i64,
-    deltas: &HashMap<tally::Key, i64>,
-    by: By,
+    deltas: &HashMap<tally::TextKey, i64>,
+    by: WriterKind,
 ) -> Result<Change, ErrorReport> {
     if deltas.is_empty() {
         return Ok(Change::default());
@@ -95,13 +95,13 @@ pub fn write(
         state::hold(page_views)?; // the gate comes before all rows
     }
     let table = Table::open(c"sessions", COLUMNS)?;
-    let columns = if table.has_column(AT_LEAST) { 4 } else { 3 };
+    let columns = if table.has_column(IS_LOWER_BOUND) { 4 } else { 3 };
     let mut sessions = Sessions { table, epoch, by, columns };
-    let change = if by == By::Batch {
-        KNOWN.with_borrow_mut(|known| {
-            let known = known.get_or_insert_with(KnownSessions::new);
-            known.refresh((sessions.table.oid(), epoch))?;
-            sessions.write_batch(deltas, known)
+    let change = if by == WriterKind::Batch {
+        MARKED.with_borrow_mut(|marked| {
+            let marked = marked.get_or_insert_with(MarkedSessionCache::new);
+            marked.refresh((sessions.table.oid(), epoch))?;
+            sessions.write_batch(deltas, marked)
         })
     } else {
         sessions.write_each(deltas)
@@ -111,7 +111,7 @@ pub fn write(
 }
 
 impl Sessions {
-    fn write_each(&mut self, deltas: &HashMap<tally::Key, i64>) -> Result<Change, ErrorReport> {
+    fn write_each(&mut self, deltas: &HashMap<tally::TextKey, i64>) -> Result<Change, ErrorReport> {
         let mut change = Change::default();
         for (session_id, delta) in tally::in_order(deltas) {
             let (_, before, now) = self.write_session(session_id, *delta)?;
@@ -124,37 +124,37 @@ impl Sessions {
     /// over, and those that are likely to be new are put into the table together.
     fn write_batch(
         &mut self,
-        deltas: &HashMap<tally::Key, i64>,
-        known: &mut KnownSessions,
+        deltas: &HashMap<tally::TextKey, i64>,
+        marked: &mut MarkedSessionCache,
     ) -> Result<Change, ErrorReport> {
         let mut change = Change::default();
-        let digests: Vec<_> = deltas.keys().map(|session_id| known.digests.digest(session_id)).collect();
-        known.digests.approach(&digests);
+        let digests: Vec<_> = deltas.keys().map(|session_id| marked.digests.digest(session_id)).collect();
+        marked.digests.prefetch(&digests);
         let others = deltas.iter().zip(digests).filter_map(|((session_id, delta), digest)| {
-            (!known.digests.meet(digest)).then_some((session_id, *delta, digest))
+            (!marked.digests.touch(digest)).then_some((session_id, *delta, digest))
         });
         let mut others: Vec<_> = others.collect();
         others.sort_unstable_by_key(|(session_id, _, _)| *session_id);
-        for others in others.chunks(AT_ONCE) {
-            let are_expected_new = known.novelty.is_likely();
+        for others in others.chunks(ROWS_PER_INSERT) {
+            let are_expected_new = marked.predictor.predicts_miss();
             if are_expected_new {
                 let rows = others.iter().map(|(id, delta, _)| row(id, self.epoch, self.as_new(*delta)));
                 let rows: Vec<_> = rows.collect();
-                self.table.insert_unpublished(rows.iter().map(|row| &row[..self.columns]));
+                self.table.insert_without_indexes(rows.iter().map(|row| &row[..self.columns]));
             }
             for (session_id, delta, digest) in others {
-                let now = if are_expected_new && self.table.publish()? {
-                    known.novelty.learn(false);
+                let now = if are_expected_new && self.table.index_next()? {
+                    marked.predictor.record(false);
                     change.came += 1;
                     self.as_new(*delta)
                 } else {
                     let (was_there, before, now) = self.write_session(session_id, *delta)?;
-                    known.novelty.learn(was_there);
+                    marked.predictor.record(was_there);
                     change.add(before, now);
                     now
                 };
-                if now.at_least {
-                    known.note(*digest);
+                if now.is_lower_bound {
+                    marked.note(*digest);
                 }
             }
         }
@@ -166,34 +166,39 @@ impl Sessions {
         &mut self,
         session_id: &[u8],
         delta: i64,
-    ) -> Result<(bool, Counted, Counted), ErrorReport> {
-        let key = [Key::Text(session_id)];
+    ) -> Result<(bool, SessionCount, SessionCount), ErrorReport> {
+        let key = [KeyValue::Text(session_id)];
         let (epoch, by, columns) = (self.epoch, self.by, self.columns);
         let as_new = self.as_new(delta);
         self.table.write(&key, None, |table, found| {
-            let before = if found { Counted::read(table, epoch) } else { Counted::default() };
+            let before = if found { SessionCount::read(table, epoch) } else { SessionCount::default() };
             let was_marked = found && is_marked(table);
-            if before.at_least && by == By::Batch {
+            if before.is_lower_bound && by == WriterKind::Batch {
                 return Ok(Some((found, before, before)));
             }
             if !found && table.is_still_seen(&key) {
                 snapshot::note_newer_than_snapshot();
             }
-            let now = if before == Counted::default() {
+            let now = if before == SessionCount::default() {
                 as_new
-            } else if before.at_least && delta < 0 {
+            } else if before.is_lower_bound && delta < 0 {
                 let Some(views) = count_before(table, &key, session_id, epoch)? else { return Ok(None) };
                 catalog::announce_change(catalog::table(SIGNAL)?);
-                Counted { views: views + delta, at_least: false }
+                SessionCount { views: views + delta, is_lower_bound: false }
             } else {
-                Counted { views: before.views + delta, ..before }
+                SessionCount { views: before.views + delta, ..before }
             };
             let written = match (found, now.views) {
                 (true, 0) => table.delete()?,
                 (true, views) => table.update(&[
-                    (EPOCH, New::Value(epoch.into())),
-                    (VIEWS, New::Value(views.into())),
-                    (AT_LEAST, New::value_if(now.at_least != was_marked, || now.at_least.into())),
+                    (EPOCH, ColumnChange::Value(epoch.into())),
+                    (VIEWS, ColumnChange::Value(views.into())),
+                    (
+                        IS_LOWER_BOUND,
+                        ColumnChange::value_if(now.is_lower_bound != was_marked, || {
+                            now.is_lower_bound.into()
+                        }),
+                    ),
                 ])?,
                 (false, 0) => true,
                 (false, _) => table.insert_or_yield(&row(session_id, epoch, now)[..columns])?,
@@ -203,13 +208,16 @@ impl Sessions {
     }
 
     /// What a row says that this writes for a session without views.
-    fn as_new(&self, views: i64) -> Counted {
-        Counted { views, at_least: self.by == By::Batch && self.table.has_column(AT_LEAST) }
+    fn as_new(&self, views: i64) -> SessionCount {
+        SessionCount {
+            views,
+            is_lower_bound: self.by == WriterKind::Batch && self.table.has_column(IS_LOWER_BOUND),
+        }
     }
 }
 
-fn row(session_id: &[u8], epoch: i64, counted: Counted) -> [pg_sys::Datum; 4] {
-    [datum::text(session_id), epoch.into(), counted.views.into(), counted.at_least.into()]
+fn row(session_id: &[u8], epoch: i64, counted: SessionCount) -> [pg_sys::Datum; 4] {
+    [datum::text(session_id), epoch.into(), counted.views.into(), counted.is_lower_bound.into()]
 }
 
 /// How many views of a session are counted, where its row, which has been found, does not say. These are those that are
@@ -220,34 +228,38 @@ fn row(session_id: &[u8], epoch: i64, counted: Counted) -> [pg_sys::Datum; 4] {
 /// while the row stays as it is, what is counted of the session does, too.
 fn count_before(
     table: &mut Table,
-    key: &[Key],
+    key: &[KeyValue],
     session_id: &[u8],
     epoch: i64,
 ) -> Result<Option<i64>, ErrorReport> {
-    let (place, now) = (table.place(), Counted::read(table, epoch));
+    let (tid, now) = (table.tid(), SessionCount::read(table, epoch));
     let mut views = 0;
     let committed = snapshot::without_own_changes(|snapshot| {
         let state = state::seen_by(snapshot)?;
         page_view::session_views(session_id, snapshot, |view| {
             views += i64::from(view.id <= state.cursor || view.id > state.target);
         })?;
-        Ok(if table.find_in(key, snapshot) { Counted::read(table, epoch) } else { Counted::default() })
+        Ok(if table.find_in(key, snapshot) {
+            SessionCount::read(table, epoch)
+        } else {
+            SessionCount::default()
+        })
     })?;
-    let is_unchanged = table.find(key) && table.place() == place;
+    let is_unchanged = table.find(key) && table.tid() == tid;
     Ok(is_unchanged.then_some(views + now.views - committed.views))
 }
 
 /// The sessions that the batches of a backfill have marked, as far as a process remembers them. A mark that is committed
 /// stays until the epoch ends, or until somebody announces that one is taken away.
-struct KnownSessions {
+struct MarkedSessionCache {
     /// The table, and the epoch.
     subject: (pg_sys::Oid, i64),
-    digests: Digests,
-    novelty: Novelty,
+    digests: DigestSet,
+    predictor: MissPredictor,
 }
 
 thread_local! {
-    static KNOWN: RefCell<Option<KnownSessions>> = const { RefCell::new(None) };
+    static MARKED: RefCell<Option<MarkedSessionCache>> = const { RefCell::new(None) };
     /// The relation that is announced as changed then.
     static WATCHED: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
     /// It knows of marks that are not committed.
@@ -256,12 +268,12 @@ thread_local! {
     static IS_STALE: Cell<bool> = const { Cell::new(false) };
 }
 
-impl KnownSessions {
+impl MarkedSessionCache {
     fn new() -> Self {
-        KnownSessions {
+        MarkedSessionCache {
             subject: (pg_sys::InvalidOid, 0),
-            digests: Digests::new(SESSIONS_KEPT),
-            novelty: Novelty::default(),
+            digests: DigestSet::new(SESSIONS_KEPT),
+            predictor: MissPredictor::default(),
         }
     }
 
@@ -278,14 +290,14 @@ impl KnownSessions {
     }
 
     fn note(&mut self, digest: Digest) {
-        self.digests.note(digest);
+        self.digests.insert(digest);
         IS_AHEAD.set(true);
     }
 }
 
 /// Forgets the sessions that batches have met, after the last one.
 pub fn forget() {
-    KNOWN.take();
+    MARKED.take();
 }
 
 /// Notes that the relation is announced as changed.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::{PgMemoryContexts, log, pg_guard, pg_sys};
 
-use crate::maintenance::worker::{self, Visit};
+use crate::maintenance::worker::{self, Outcome};
 use crate::pg::bgworker;
 use crate::pg::transaction::{Failure, catch, in_transaction};
 use crate::settings;
@@ -56,12 +56,12 @@ pub extern "C-unwind" fn site_stats_launcher_main(_argument: pg_sys::Datum) {
         let began = Instant::now();
         let result = round();
         match &result {
-            Ok(Visit::Made) => {
+            Ok(Outcome::Ended) => {
                 if waits_for_slot {
                     log!("site_stats: maintenance goes on");
                 }
             }
-            Ok(Visit::NoSlot) => {
+            Ok(Outcome::NoSlot) => {
                 if !waits_for_slot {
                     log!(
                         "site_stats: maintenance waits for a background worker: all of max_worker_processes are in use"
@@ -71,7 +71,7 @@ pub extern "C-unwind" fn site_stats_launcher_main(_argument: pg_sys::Datum) {
             Err(failure) if bgworker::is_stopping() || failure.is_cancellation() => {}
             Err(failure) => log!("site_stats: a round of maintenance failed: {}", failure.message),
         }
-        waits_for_slot = matches!(result, Ok(Visit::NoSlot));
+        waits_for_slot = matches!(result, Ok(Outcome::NoSlot));
         rest(began, waits_for_slot);
     }
     // 0 would mean that it is not to be started again, which is not for whoever terminates it to decide.
@@ -79,27 +79,27 @@ pub extern "C-unwind" fn site_stats_launcher_main(_argument: pg_sys::Datum) {
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// Has every database visited, one after the other.
-fn round() -> Result<Visit, Failure> {
+/// Runs a maintenance worker in every database, one after the other.
+fn round() -> Result<Outcome, Failure> {
     bgworker::report_activity(c"site_stats: maintenance");
     for database in in_transaction(|| Ok(databases()))? {
-        if let Visit::NoSlot = visit(database)? {
-            return Ok(Visit::NoSlot);
+        if let Outcome::NoSlot = run_worker(database)? {
+            return Ok(Outcome::NoSlot);
         }
         if bgworker::is_stopping() {
             break;
         }
     }
     bgworker::report_activity(c"");
-    Ok(Visit::Made)
+    Ok(Outcome::Ended)
 }
 
-/// Has one database visited, and waits until that is over.
-fn visit(database: pg_sys::Oid) -> Result<Visit, Failure> {
-    // The server's handle of the visitor is memory of the visit.
-    let mut memory = PgMemoryContexts::new("site_stats visit");
+/// Runs a maintenance worker in one database, and waits until it has ended.
+fn run_worker(database: pg_sys::Oid) -> Result<Outcome, Failure> {
+    // The server's handle of the worker lives in this memory.
+    let mut memory = PgMemoryContexts::new("site_stats maintenance");
     // SAFETY: nothing that is allocated in the context outlives it.
-    unsafe { memory.switch_to(|_| catch(|| Ok(worker::visit(database)))) }
+    unsafe { memory.switch_to(|_| catch(|| Ok(worker::run_in(database)))) }
 }
 
 /// Until the next round is due by the settings of then, or the process is asked to stop.

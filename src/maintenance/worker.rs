@@ -29,24 +29,25 @@ const LAUNCH_INTERVAL: Duration = Duration::from_secs(60);
 const STALE_SESSIONS: i32 = 500;
 const TURNS: u32 = 200;
 
-/// What came of a visit.
+/// What became of a maintenance worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
-    Made,
-    /// The server has no slot for another process.
+pub enum Outcome {
+    /// It has run and ended.
+    Ended,
+    /// The server has no worker slot for it.
     NoSlot,
 }
 
-/// Sends a process into a database, and waits until it has ended. For the launcher.
-pub fn visit(database: pg_sys::Oid) -> Visit {
+/// Runs a maintenance worker in a database and waits until it has ended. For the launcher.
+pub fn run_in(database: pg_sys::Oid) -> Outcome {
     // SAFETY: a plain number of this process.
     let launcher = unsafe { pg_sys::MyProcPid };
     match bgworker::launch(NAME, MAIN, database, launcher) {
-        None => Visit::NoSlot,
-        Some(visitor) => {
+        None => Outcome::NoSlot,
+        Some(worker) => {
             // Only the end of the server keeps it from ending, and that ends the launcher.
-            let _ = visitor.wait_for_shutdown();
-            Visit::Made
+            let _ = worker.wait_for_shutdown();
+            Outcome::Ended
         }
     }
 }
@@ -58,7 +59,7 @@ thread_local! {
 
 /// For who reads and has met so many rows in other slots than 0: if there is a transaction's work or more for folding, sends a
 /// process, unless one is there. Never fails, and waits for nothing.
-pub fn launch_in_passing(rows: usize) {
+pub fn launch_if_due(rows: usize) {
     // SAFETY: reads the state of the server.
     let is_standby = || unsafe { pg_sys::RecoveryInProgress() };
     if rows < FOLD_ROWS as usize || requests::is_recent(&LAUNCHED, LAUNCH_INTERVAL) || is_standby() {
@@ -129,7 +130,7 @@ fn repeat(
 ) -> Result<(), Failure> {
     for _ in 0..TURNS {
         bgworker::reload_settings();
-        if bgworker::is_stopping() || !in_transaction(|| step::in_turn(page_views, &work))? {
+        if bgworker::is_stopping() || !in_transaction(|| step::in_backfill_context(page_views, &work))? {
             break;
         }
     }

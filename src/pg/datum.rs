@@ -27,7 +27,7 @@ pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
 ///
 /// # Safety
 /// `datum` must be a `text`.
-pub unsafe fn word(datum: pg_sys::Datum) -> String {
+pub unsafe fn text_lossy(datum: pg_sys::Datum) -> String {
     // SAFETY: as the caller vouches.
     String::from_utf8_lossy(unsafe { text_bytes(datum) }).into_owned()
 }

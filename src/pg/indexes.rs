@@ -50,7 +50,7 @@ impl Indexes {
     ///
     /// # Safety
     /// The tuple must be in the table, at the place that it names.
-    pub unsafe fn insert(&self, tuple: pg_sys::HeapTuple, entry: Entry) -> bool {
+    pub unsafe fn insert(&self, tuple: pg_sys::HeapTuple, entry: IndexEntry) -> bool {
         // SAFETY: as the caller vouches; the slot lets go of the tuple before anybody frees it.
         unsafe {
             pg_sys::ExecStoreHeapTuple(tuple, self.slot, false);
@@ -64,7 +64,7 @@ impl Indexes {
     ///
     /// # Safety
     /// The slot must hold a tuple that is in the table, at the place that it names.
-    pub unsafe fn insert_from(&self, slot: *mut pg_sys::TupleTableSlot, entry: Entry) -> bool {
+    pub unsafe fn insert_from(&self, slot: *mut pg_sys::TupleTableSlot, entry: IndexEntry) -> bool {
         let mut conflict = false;
         // SAFETY: as the caller vouches; table, executor and slot belong together.
         unsafe {
@@ -73,10 +73,10 @@ impl Indexes {
                 slot,
                 self.executor.as_ptr(),
                 match entry {
-                    Entry::New | Entry::UnlessThere => None,
-                    Entry::Moved(needs) => Some(needs),
+                    IndexEntry::New | IndexEntry::UnlessThere => None,
+                    IndexEntry::Moved(needs) => Some(needs),
                 },
-                if entry == Entry::UnlessThere { &raw mut conflict } else { null_mut() },
+                if entry == IndexEntry::UnlessThere { &raw mut conflict } else { null_mut() },
             );
         }
         !conflict
@@ -85,7 +85,7 @@ impl Indexes {
 
 /// Why a tuple comes into the indexes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum IndexEntry {
     New,
     /// A new row, unless another one has its key.
     UnlessThere,

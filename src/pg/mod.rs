@@ -3,6 +3,7 @@
 pub mod bgworker;
 pub mod catalog;
 pub mod datum;
+pub mod fmgr;
 pub mod heap_table;
 pub mod indexes;
 pub mod locks;

@@ -14,7 +14,7 @@ use crate::error;
 
 /// What a statement sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum See {
+pub enum SnapshotKind {
     /// What is committed now, and what this transaction did; in REPEATABLE READ, the transaction's snapshot.
     Current,
     /// What is committed now, and what this transaction did, at any isolation level.
@@ -48,7 +48,7 @@ impl Statement {
     pub fn run<'c>(
         &self,
         _connection: &'c Connection,
-        see: See,
+        see: SnapshotKind,
         arguments: &[Option<pg_sys::Datum>],
     ) -> Result<Rows<'c>, ErrorReport> {
         debug_assert_eq!(arguments.len(), self.parameters.len());
@@ -61,11 +61,13 @@ impl Statement {
         // for each parameter, of its type. The latest snapshot is pushed by SPI for the time of the statement.
         let code = unsafe {
             match see {
-                See::Current => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0),
-                See::Statement => {
+                SnapshotKind::Current => {
+                    pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0)
+                }
+                SnapshotKind::Statement => {
                     pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
                 }
-                See::Latest => pg_sys::SPI_execute_snapshot(
+                SnapshotKind::Latest => pg_sys::SPI_execute_snapshot(
                     plan,
                     values.as_mut_ptr(),
                     nulls.as_ptr(),
@@ -165,8 +167,8 @@ impl Rows<'_> {
     }
 
     /// The `text` there as a string, empty for NULL. For words of our own, such as a status.
-    pub fn word(&self, row: usize, column: i32) -> String {
+    pub fn text_lossy(&self, row: usize, column: i32) -> String {
         // SAFETY: the caller names a text column.
-        self.get(row, column).map_or_else(String::new, |datum| unsafe { crate::pg::datum::word(datum) })
+        self.get(row, column).map_or_else(String::new, |datum| unsafe { crate::pg::datum::text_lossy(datum) })
     }
 }

@@ -5,11 +5,11 @@ use pgrx::pg_sys;
 
 /// A row's block, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub u32, pub u16);
+pub struct Tid(pub u32, pub u16);
 
-impl From<pg_sys::ItemPointerData> for Place {
+impl From<pg_sys::ItemPointerData> for Tid {
     fn from(tid: pg_sys::ItemPointerData) -> Self {
         let (block, offset) = item_pointer_get_both(tid);
-        Place(block, offset)
+        Tid(block, offset)
     }
 }

@@ -6,7 +6,7 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::requests;
 use crate::pg::datum;
-use crate::pg::spi::{self, See, Statement};
+use crate::pg::spi::{self, SnapshotKind, Statement};
 use crate::record::arguments::{CITY, COUNTRY, CURRENT_PATH, SESSION_ID, degrees, now, optional, required};
 use crate::{error, settings};
 
@@ -80,12 +80,12 @@ fn heartbeat(
     let latitude = degrees("latitude", latitude, 90)?;
     let longitude = degrees("longitude", longitude, 180)?;
     let (latitude, longitude) = latitude.zip(longitude).unzip();
-    requests::resume_in_passing();
+    requests::resume_if_due();
 
     spi::connect(|connection| {
         let beat = BEAT.run(
             connection,
-            See::Current,
+            SnapshotKind::Current,
             &[
                 Some(datum::text(session_id)),
                 Some(datum::text(current_path)),
@@ -121,7 +121,7 @@ fn cleanup_stale_sessions(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
 /// Removes at most `max_rows` stale sessions, and returns how many.
 pub fn remove_stale(connection: &spi::Connection, max_rows: i32) -> Result<usize, ErrorReport> {
     let arguments = [now(), seconds(settings::session_timeout()), pg_sys::Datum::from(max_rows)].map(Some);
-    Ok(REMOVE_STALE.run(connection, See::Current, &arguments)?.len())
+    Ok(REMOVE_STALE.run(connection, SnapshotKind::Current, &arguments)?.len())
 }
 
 fn seconds(number: i32) -> pg_sys::Datum {

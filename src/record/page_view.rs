@@ -9,7 +9,7 @@ use crate::backfill::requests;
 use crate::count::page_view;
 use crate::pg::datum;
 use crate::pg::locks::{Lock, Mode};
-use crate::pg::spi::{self, See, Statement};
+use crate::pg::spi::{self, SnapshotKind, Statement};
 use crate::record::arguments::{PAGE_TYPE, PATH, SESSION_ID, now, required};
 use crate::{error, settings};
 
@@ -41,7 +41,7 @@ fn record_page_view(
         given => required(&PAGE_TYPE, given)?,
     };
     let session_id = required(&SESSION_ID, session_id)?;
-    requests::resume_in_passing();
+    requests::resume_if_due();
 
     // One session at a time: the second of two simultaneous calls sees what the first has recorded.
     let mut hasher = DefaultHasher::new();
@@ -54,7 +54,11 @@ fn record_page_view(
     }
     spi::connect(|connection| {
         let (path, session_id) = (Some(datum::text(path)), Some(datum::text(session_id)));
-        RECORD.run(connection, See::Current, &[path, Some(datum::text(page_type)), session_id, Some(now)])?;
+        RECORD.run(
+            connection,
+            SnapshotKind::Current,
+            &[path, Some(datum::text(page_type)), session_id, Some(now)],
+        )?;
         Ok("recorded")
     })
 }

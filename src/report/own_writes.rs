@@ -17,13 +17,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::backfill::requests;
-use crate::count::pending::{self, Moment};
+use crate::count::pending::{self, ReadAs};
 use crate::error;
 
 /// What the name of a function with a query ends in.
 const SUFFIX: &[u8] = b"_in_snapshot";
 
-crate::describe_to_server!(pg_finfo_read_statistics);
+crate::pg::fmgr::finfo_v1!(pg_finfo_read_statistics);
 
 /// Hands its call over to the function of the same name with the query.
 ///
@@ -51,19 +51,19 @@ unsafe fn read(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum, ErrorRep
         let snapshot = pg_sys::GetActiveSnapshot();
         let moment = pending::prepare_read((*snapshot).curcid)?;
         match moment {
-            Moment::OfStatement => {}
-            Moment::WithFlush(command) => {
+            ReadAs::OfStatement => {}
+            ReadAs::WithFlush(command) => {
                 pg_sys::PushCopiedSnapshot(snapshot);
                 (*pg_sys::GetActiveSnapshot()).curcid = command;
             }
-            Moment::Now => pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()),
+            ReadAs::Now => pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()),
         }
         let outer = (*call).flinfo;
         (*call).flinfo = query_of(outer)?;
         let query = (*(*call).flinfo).fn_addr;
         let answer = pg_guard_ffi_boundary(|| query.map(|query| query(call)));
         (*call).flinfo = outer;
-        if moment != Moment::OfStatement {
+        if moment != ReadAs::OfStatement {
             pg_sys::PopActiveSnapshot();
         }
         answer.ok_or_else(error::no_query)

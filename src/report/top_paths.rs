@@ -13,12 +13,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
 use crate::count::state::{self, State};
-use crate::count::tally::Key;
+use crate::count::tally::TextKey;
 use crate::error;
 use crate::maintenance::worker;
 use crate::pg::catalog;
 use crate::pg::datum::{self, Columns};
-use crate::pg::spi::{self, See, Statement};
+use crate::pg::spi::{self, SnapshotKind, Statement};
 
 /// Columns of `path_totals` up to the last one read here.
 const COLUMNS: i32 = 6;
@@ -56,7 +56,7 @@ impl Count {
 struct Ranking {
     most: usize,
     /// The least of them on top.
-    best: BinaryHeap<Reverse<(i64, Reverse<Key>, i64)>>,
+    best: BinaryHeap<Reverse<(i64, Reverse<TextKey>, i64)>>,
     views: i64,
     paths: i64,
 }
@@ -80,7 +80,7 @@ impl Ranking {
     }
 }
 
-crate::describe_to_server!(pg_finfo_most_viewed_paths);
+crate::pg::fmgr::finfo_v1!(pg_finfo_most_viewed_paths);
 
 /// `most_viewed_paths(most integer)`: that many rows `(path, views, last_view_id, all_views, all_paths)`, the most viewed first
 /// and then by path, each with the sums over all paths that have a view. NULL or less than 1 is no row.
@@ -110,7 +110,7 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
     }
     let state = state::seen()?;
     let (mut several, mut rows) = (uncounted(state)?, 0);
-    scan(state.epoch, |path, slot, count| {
+    for_each_row(state.epoch, |path, slot, count| {
         if slot == 0 {
             ranking.add(path, count);
         } else {
@@ -123,13 +123,13 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
             }
         }
     })?;
-    worker::launch_in_passing(rows);
+    worker::launch_if_due(rows);
     if several.is_empty() {
         return Ok(ranking);
     }
     // Some of what was ranked may be less than its whole path.
     ranking = Ranking { most, ..Ranking::default() };
-    scan(state.epoch, |path, slot, mut count| {
+    for_each_row(state.epoch, |path, slot, mut count| {
         if slot == 0 {
             if let Some(other) = several.remove(path) {
                 count.merge(other);
@@ -144,14 +144,14 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
 }
 
 /// The paths of the views that the aggregates do not count.
-fn uncounted(state: State) -> Result<HashMap<Key, Count>, ErrorReport> {
+fn uncounted(state: State) -> Result<HashMap<TextKey, Count>, ErrorReport> {
     let mut paths = HashMap::new();
     if state.is_complete() {
         return Ok(paths);
     }
     spi::connect(|connection| {
         let range = [state.cursor, state.target].map(|id| Some(pg_sys::Datum::from(id)));
-        let rows = UNCOUNTED.run(connection, See::Statement, &range)?;
+        let rows = UNCOUNTED.run(connection, SnapshotKind::Statement, &range)?;
         for row in 0..rows.len() {
             if let Some(path) = rows.text(row, 1) {
                 let count = Count { views: rows.bigint(row, 2), last_view_id: rows.bigint(row, 3) };
@@ -164,7 +164,7 @@ fn uncounted(state: State) -> Result<HashMap<Key, Count>, ErrorReport> {
 
 /// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table. The server is asked for
 /// the first row of each page, and the others are read from its list: a guarded call for each row takes as long as the row.
-fn scan(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
+fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
     let table = catalog::table(c"path_totals")?;
     // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of the page that it is at, and has
     // listed the rows of it that the snapshot shows, as it does for every snapshot that a statement can have: they stay where

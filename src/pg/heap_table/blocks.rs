@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use super::Table;
-use crate::pg::tid::Place;
+use crate::pg::tid::Tid;
 
 impl Table {
     /// How many blocks the table has.
@@ -17,17 +17,17 @@ impl Table {
     }
 
     /// The places of a block that a row may be at.
-    pub fn places_in(&self, block: u32) -> impl Iterator<Item = Place> + use<> {
+    pub fn tids_in(&self, block: u32) -> impl Iterator<Item = Tid> + use<> {
         let last = self.look_at(block, |page| {
             // SAFETY: the page is locked.
             unsafe { pg_sys::PageGetMaxOffsetNumber(page) }
         });
-        (1..=last).map(move |number| Place(block, number))
+        (1..=last).map(move |number| Tid(block, number))
     }
 
     /// Looks for a block before `end` that takes the current row: the one that took the last one, as long as it has room, or
     /// else the first one behind it that has no row.
-    pub fn room_before(&self, end: u32, last: Option<u32>) -> Option<u32> {
+    pub fn block_with_room_before(&self, end: u32, last: Option<u32>) -> Option<u32> {
         if last.is_some_and(|block| block < end && self.look_at(block, |page| self.has_room_in(page))) {
             return last;
         }

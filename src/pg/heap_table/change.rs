@@ -5,11 +5,11 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use super::{New, Table};
+use super::{ColumnChange, Table};
 use crate::error;
 use crate::pg::datum::Column;
-use crate::pg::indexes::{Entry, Indexes};
-use crate::pg::tid::Place;
+use crate::pg::indexes::{IndexEntry, Indexes};
+use crate::pg::tid::Tid;
 use crate::pg::version::{self, NeedsIndexes};
 
 /// Most columns of an aggregate table.
@@ -17,16 +17,16 @@ const MOST_COLUMNS: usize = 8;
 
 impl Table {
     /// Changes columns of the row found. False, and nothing is changed, if somebody else has changed it first.
-    pub fn update(&mut self, changes: &[(Column, New)]) -> Result<bool, ErrorReport> {
+    pub fn update(&mut self, changes: &[(Column, ColumnChange)]) -> Result<bool, ErrorReport> {
         let mut columns = [0; MOST_COLUMNS];
         let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
         let mut nulls = [false; MOST_COLUMNS];
         let mut count = 0;
         for (column, value) in changes {
             (values[count], nulls[count]) = match value {
-                New::Same => continue,
-                New::Null => (pg_sys::Datum::from(0), true),
-                New::Value(value) => (*value, false),
+                ColumnChange::Same => continue,
+                ColumnChange::Null => (pg_sys::Datum::from(0), true),
+                ColumnChange::Value(value) => (*value, false),
             };
             columns[count] = i32::from(*column);
             count += 1;
@@ -44,9 +44,9 @@ impl Table {
             );
             let (result, needs) =
                 version::update_tuple(self.relation, &mut (*self.slot).tts_tid, tuple, self.command);
-            self.written = Some(Place::from((*tuple).t_self));
+            self.written = Some(Tid::from((*tuple).t_self));
             if result == pg_sys::TM_Result::TM_Ok && needs != NeedsIndexes::None {
-                self.indexes().insert(tuple, Entry::Moved(needs));
+                self.indexes().insert(tuple, IndexEntry::Moved(needs));
             }
             pg_sys::heap_freetuple(tuple);
             self.outcome(result)
@@ -63,19 +63,11 @@ impl Table {
     ///
     /// # Safety
     /// A row of this table must be there.
-    pub(super) unsafe fn remove(&mut self, mut place: pg_sys::ItemPointerData) -> Result<bool, ErrorReport> {
+    pub(super) unsafe fn remove(&mut self, mut tid: pg_sys::ItemPointerData) -> Result<bool, ErrorReport> {
         let mut failure = pg_sys::TM_FailureData::default();
         // SAFETY: as the caller vouches.
         let result = unsafe {
-            pg_sys::heap_delete(
-                self.relation,
-                &mut place,
-                self.command,
-                null_mut(),
-                true,
-                &mut failure,
-                false,
-            )
+            pg_sys::heap_delete(self.relation, &mut tid, self.command, null_mut(), true, &mut failure, false)
         };
         self.outcome(result)
     }
@@ -91,15 +83,15 @@ impl Table {
     ///
     /// # Safety
     /// It must be of this table, with a key that no other row has.
-    pub(super) unsafe fn put(&mut self, tuple: pg_sys::HeapTuple) -> Place {
+    pub(super) unsafe fn put(&mut self, tuple: pg_sys::HeapTuple) -> Tid {
         // SAFETY: as the caller vouches; it is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
-            let place = Place::from((*tuple).t_self);
-            self.written = Some(place);
-            self.indexes().insert(tuple, Entry::New);
+            let tid = Tid::from((*tuple).t_self);
+            self.written = Some(tid);
+            self.indexes().insert(tuple, IndexEntry::New);
             pg_sys::heap_freetuple(tuple);
-            place
+            tid
         }
     }
 
@@ -113,13 +105,13 @@ impl Table {
         // SAFETY: a tuple of this table, which is freed when all have read it.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
-            let is_first = self.indexes().insert(tuple, Entry::UnlessThere);
-            let place = (*tuple).t_self;
+            let is_first = self.indexes().insert(tuple, IndexEntry::UnlessThere);
+            let tid = (*tuple).t_self;
             pg_sys::heap_freetuple(tuple);
             if is_first {
-                self.written = Some(Place::from(place));
+                self.written = Some(Tid::from(tid));
             } else {
-                self.take_back(place)?;
+                self.take_back(tid)?;
             }
             Ok(is_first)
         }
@@ -129,18 +121,18 @@ impl Table {
     ///
     /// # Safety
     /// It must be at this place of this table.
-    unsafe fn take_back(&mut self, place: pg_sys::ItemPointerData) -> Result<(), ErrorReport> {
+    unsafe fn take_back(&mut self, tid: pg_sys::ItemPointerData) -> Result<(), ErrorReport> {
         // SAFETY: a command cannot remove what it has inserted; the next one can.
         unsafe {
             pg_sys::CommandCounterIncrement();
             self.command = pg_sys::GetCurrentCommandId(true);
-            self.remove(place).map(|_| ())
+            self.remove(tid).map(|_| ())
         }
     }
 
     /// Puts new rows into the table, pages of them at a time, but into no index: nobody finds them by their keys before each is
     /// published. The values are those of the first columns; others are NULL.
-    pub fn insert_unpublished<'r>(&mut self, rows: impl Iterator<Item = &'r [pg_sys::Datum]>) {
+    pub fn insert_without_indexes<'r>(&mut self, rows: impl Iterator<Item = &'r [pg_sys::Datum]>) {
         // SAFETY: each slot has the table's columns, and is given a value for each; the values live until the flush ends.
         unsafe {
             let description = (*self.relation).rd_att;
@@ -156,9 +148,9 @@ impl Table {
                 nulls[..row.len()].fill(false);
                 nulls[row.len()..].fill(true);
                 pg_sys::ExecStoreVirtualTuple(slot);
-                self.unpublished.push_back(slot);
+                self.without_indexes.push_back(slot);
             }
-            let slots = self.unpublished.make_contiguous();
+            let slots = self.without_indexes.make_contiguous();
             if !slots.is_empty() {
                 pg_sys::heap_multi_insert(
                     self.relation,
@@ -173,13 +165,13 @@ impl Table {
     }
 
     /// Adds the next of these rows to the indexes, as `insert_or_yield` does.
-    pub fn publish(&mut self) -> Result<bool, ErrorReport> {
-        let Some(slot) = self.unpublished.pop_front() else { return Ok(false) };
+    pub fn index_next(&mut self) -> Result<bool, ErrorReport> {
+        let Some(slot) = self.without_indexes.pop_front() else { return Ok(false) };
         self.spare.push(slot);
         // SAFETY: the slot holds a row that is in this table at the place that it names.
         unsafe {
-            if self.indexes().insert_from(slot, Entry::UnlessThere) {
-                self.written = Some(Place::from((*slot).tts_tid));
+            if self.indexes().insert_from(slot, IndexEntry::UnlessThere) {
+                self.written = Some(Tid::from((*slot).tts_tid));
                 return Ok(true);
             }
             self.take_back((*slot).tts_tid)?;

@@ -5,9 +5,9 @@ use std::ptr::null_mut;
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
-use super::{Key, Table, Walk};
+use super::{KeyValue, Table, Walk};
 use crate::pg::datum::{self, Column};
-use crate::pg::tid::Place;
+use crate::pg::tid::Tid;
 use crate::pg::version;
 
 /// Most columns of a primary key.
@@ -19,8 +19,8 @@ const ROOM: usize = 512;
 impl Table {
     /// Whether the row with this key is at this place, in its latest version, and nobody is changing it: then it is the
     /// current row.
-    pub(super) fn is_at(&mut self, place: Place, key: &[Key]) -> bool {
-        if !self.is_row_at(place) {
+    pub(super) fn is_at(&mut self, tid: Tid, key: &[KeyValue]) -> bool {
+        if !self.is_row_at(tid) {
             return false;
         }
         let is_it = self.has_key(key);
@@ -32,25 +32,25 @@ impl Table {
     }
 
     /// Whether there is a row at this place, in its latest version, and nobody is changing it: then it is the current row.
-    pub fn is_row_at(&mut self, place: Place) -> bool {
-        if place.0 >= self.blocks && place.0 >= self.length() {
+    pub fn is_row_at(&mut self, tid: Tid) -> bool {
+        if tid.0 >= self.blocks && tid.0 >= self.length() {
             return false;
         }
         // SAFETY: the relation is open, and its lock keeps it from becoming shorter; a place beyond its end, as a VACUUM may
         // have left it, is not read. What was stored at the place by others has the table's columns, too.
         unsafe {
             let dirty = self.dirty;
-            let is_there = self.fetch(place.0, |relation, buffer, tuple| {
+            let is_there = self.fetch(tid.0, |relation, buffer, tuple| {
                 let page = pg_sys::BufferGetPage(buffer);
-                if place.1 > pg_sys::PageGetMaxOffsetNumber(page) {
+                if tid.1 > pg_sys::PageGetMaxOffsetNumber(page) {
                     return false;
                 }
-                let item = pg_sys::PageGetItemId(page, place.1);
+                let item = pg_sys::PageGetItemId(page, tid.1);
                 (*item).lp_flags() == pg_sys::LP_NORMAL && {
                     (*tuple).t_data = pg_sys::PageGetItem(page, item).cast();
                     (*tuple).t_len = (*item).lp_len();
                     (*tuple).t_tableOid = (*relation).rd_id;
-                    item_pointer_set_all(&mut (*tuple).t_self, place.0, place.1);
+                    item_pointer_set_all(&mut (*tuple).t_self, tid.0, tid.1);
                     pg_sys::HeapTupleSatisfiesVisibility(tuple, dirty, buffer)
                 }
             });
@@ -101,18 +101,18 @@ impl Table {
     }
 
     /// Whether the current row has this key.
-    fn has_key(&self, key: &[Key]) -> bool {
+    fn has_key(&self, key: &[KeyValue]) -> bool {
         (1..).zip(key).all(|(column, value)| match *value {
             // SAFETY: the key's columns are of these types; the value is read while its row is the current one.
-            Key::Text(bytes) => unsafe { datum::text_bytes(self.value(column)) == bytes },
-            Key::Integer(number) | Key::Day(number) => self.integer(column) == number,
-            Key::Boolean(is_true) => self.boolean(column) == is_true,
+            KeyValue::Text(bytes) => unsafe { datum::text_bytes(self.value(column)) == bytes },
+            KeyValue::Integer(number) | KeyValue::Day(number) => self.integer(column) == number,
+            KeyValue::Boolean(is_true) => self.boolean(column) == is_true,
         })
     }
 
     /// Looks for the row with this primary key, as committed now and with this transaction's own changes, and waits for
     /// whoever is changing it. The row stays the current one until the next call.
-    pub fn find(&mut self, key: &[Key]) -> bool {
+    pub fn find(&mut self, key: &[KeyValue]) -> bool {
         loop {
             if !self.find_in(key, self.dirty) {
                 return false;
@@ -124,19 +124,14 @@ impl Table {
                 if other == pg_sys::InvalidTransactionId {
                     return true;
                 }
-                let mut place = (*self.slot).tts_tid;
+                let mut tid = (*self.slot).tts_tid;
                 let token = (*self.dirty).speculativeToken;
                 pg_sys::ExecClearTuple(self.slot);
                 // By an upsert: one of version 0.1.0, or of the owner.
                 if inserter != pg_sys::InvalidTransactionId && token != 0 {
                     pg_sys::SpeculativeInsertionWait(inserter, token);
                 } else {
-                    pg_sys::XactLockTableWait(
-                        other,
-                        self.relation,
-                        &mut place,
-                        pg_sys::XLTW_Oper::XLTW_Update,
-                    );
+                    pg_sys::XactLockTableWait(other, self.relation, &mut tid, pg_sys::XLTW_Oper::XLTW_Update);
                 }
             }
         }
@@ -158,7 +153,7 @@ impl Table {
 
     /// Whether the transaction's own reads see a row with this key although `find` has found none: others have removed it
     /// since the transaction's snapshot. There is no current row afterwards.
-    pub fn is_still_seen(&mut self, key: &[Key]) -> bool {
+    pub fn is_still_seen(&mut self, key: &[KeyValue]) -> bool {
         let Some(snapshot) = self.snapshot else { return false };
         let found = self.find_in(key, snapshot);
         // SAFETY: the slot is that of the scan.
@@ -167,7 +162,7 @@ impl Table {
     }
 
     /// Looks for the row with this primary key as a snapshot shows it. It is the current row, to be read, until the next call.
-    pub fn find_in(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) -> bool {
+    pub fn find_in(&mut self, key: &[KeyValue], snapshot: pg_sys::Snapshot) -> bool {
         let scan = self.scan_for(key, snapshot);
         // SAFETY: what an index names are versions of rows in blocks that the table has.
         unsafe {
@@ -177,7 +172,7 @@ impl Table {
                     return false;
                 }
                 let (mut tid, mut are_all_dead) = (*named, false);
-                let is_there = self.fetch(Place::from(tid).0, |relation, buffer, tuple| {
+                let is_there = self.fetch(Tid::from(tid).0, |relation, buffer, tuple| {
                     let dead = &mut are_all_dead;
                     pg_sys::heap_hot_search_buffer(&mut tid, relation, buffer, snapshot, tuple, dead, true)
                 });
@@ -190,14 +185,14 @@ impl Table {
     }
 
     /// Begins to look for a key in its index.
-    fn scan_for(&mut self, key: &[Key], snapshot: pg_sys::Snapshot) -> pg_sys::IndexScanDesc {
+    fn scan_for(&mut self, key: &[KeyValue], snapshot: pg_sys::Snapshot) -> pg_sys::IndexScanDesc {
         let mut conditions = [pg_sys::ScanKeyData::default(); MOST_KEYS];
         for (n, (condition, value)) in conditions.iter_mut().zip(key).enumerate() {
             let (equals, value) = match *value {
-                Key::Text(bytes) => (pg_sys::F_TEXTEQ, datum::text(bytes)),
-                Key::Integer(number) => (pg_sys::F_INT4EQ, pg_sys::Datum::from(number)),
-                Key::Day(day) => (pg_sys::F_DATE_EQ, pg_sys::Datum::from(day)),
-                Key::Boolean(is_true) => (pg_sys::F_BOOLEQ, pg_sys::Datum::from(is_true)),
+                KeyValue::Text(bytes) => (pg_sys::F_TEXTEQ, datum::text(bytes)),
+                KeyValue::Integer(number) => (pg_sys::F_INT4EQ, pg_sys::Datum::from(number)),
+                KeyValue::Day(day) => (pg_sys::F_DATE_EQ, pg_sys::Datum::from(day)),
+                KeyValue::Boolean(is_true) => (pg_sys::F_BOOLEQ, pg_sys::Datum::from(is_true)),
             };
             // SAFETY: writes the condition. Its collation is C, which is that of our keys.
             unsafe {
@@ -226,9 +221,9 @@ impl Table {
     }
 
     /// Where the row found is.
-    pub fn place(&self) -> Place {
+    pub fn tid(&self) -> Tid {
         // SAFETY: a row was found.
-        Place::from(unsafe { (*self.slot).tts_tid })
+        Tid::from(unsafe { (*self.slot).tts_tid })
     }
 
     /// The bytes of a `text` of the row found.

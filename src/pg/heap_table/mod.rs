@@ -17,7 +17,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::error;
 use crate::pg::datum::Column;
 use crate::pg::indexes::Indexes;
-use crate::pg::tid::Place;
+use crate::pg::tid::Tid;
 use crate::pg::{catalog, snapshot, version};
 
 mod blocks;
@@ -26,7 +26,7 @@ mod find;
 
 /// The value of a column of the primary key.
 #[derive(Clone, Copy)]
-pub enum Key<'k> {
+pub enum KeyValue<'k> {
     Text(&'k [u8]),
     Integer(i32),
     /// Days since 2000-01-01.
@@ -36,26 +36,26 @@ pub enum Key<'k> {
 
 /// What becomes of a column.
 #[derive(Clone, Copy)]
-pub enum New {
+pub enum ColumnChange {
     Same,
     Null,
     Value(pg_sys::Datum),
 }
 
-impl New {
+impl ColumnChange {
     /// A value, if there is a reason to write it.
     pub fn value_if(is_new: bool, value: impl FnOnce() -> pg_sys::Datum) -> Self {
-        if is_new { New::Value(value()) } else { New::Same }
+        if is_new { ColumnChange::Value(value()) } else { ColumnChange::Same }
     }
 }
 
 /// Of the value alone: two keys of different columns are never compared.
-impl Hash for Key<'_> {
+impl Hash for KeyValue<'_> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         match *self {
-            Key::Text(bytes) => hasher.write(bytes),
-            Key::Integer(number) | Key::Day(number) => hasher.write_i32(number),
-            Key::Boolean(is_true) => hasher.write_u8(u8::from(is_true)),
+            KeyValue::Text(bytes) => hasher.write(bytes),
+            KeyValue::Integer(number) | KeyValue::Day(number) => hasher.write_i32(number),
+            KeyValue::Boolean(is_true) => hasher.write_u8(u8::from(is_true)),
         }
     }
 }
@@ -78,9 +78,9 @@ pub struct Table {
     /// How long the table is at least.
     blocks: u32,
     /// Where the row is that was written last.
-    written: Option<Place>,
+    written: Option<Tid>,
     /// New rows that are in the table and in no index yet.
-    unpublished: VecDeque<*mut pg_sys::TupleTableSlot>,
+    without_indexes: VecDeque<*mut pg_sys::TupleTableSlot>,
     /// Slots for more of them.
     spare: Vec<*mut pg_sys::TupleTableSlot>,
 }
@@ -125,7 +125,7 @@ impl Table {
                 indexes: None,
                 blocks: known_length(relation),
                 written: None,
-                unpublished: VecDeque::new(),
+                without_indexes: VecDeque::new(),
                 spare: Vec::new(),
             })
         }
@@ -138,7 +138,7 @@ impl Table {
             if let Some(indexes) = self.indexes {
                 indexes.close();
             }
-            for slot in self.spare.into_iter().chain(self.unpublished) {
+            for slot in self.spare.into_iter().chain(self.without_indexes) {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
@@ -171,14 +171,14 @@ impl Table {
     /// something. It is told whether there is a row, which is the current one then; `place` is a guess where.
     pub fn write<R>(
         &mut self,
-        key: &[Key],
-        place: Option<Place>,
+        key: &[KeyValue],
+        tid: Option<Tid>,
         mut write: impl FnMut(&mut Table, bool) -> Result<Option<R>, ErrorReport>,
     ) -> Result<R, ErrorReport> {
-        let mut place = place;
+        let mut tid = tid;
         loop {
             pgrx::check_for_interrupts!();
-            let found = place.take().is_some_and(|place| self.is_at(place, key)) || self.find(key);
+            let found = tid.take().is_some_and(|tid| self.is_at(tid, key)) || self.find(key);
             if found && !self.is_seen() {
                 snapshot::note_newer_than_snapshot();
             }
@@ -189,7 +189,7 @@ impl Table {
     }
 
     /// Where the row is that was written last.
-    pub fn written(&self) -> Option<Place> {
+    pub fn written(&self) -> Option<Tid> {
         self.written
     }
 }

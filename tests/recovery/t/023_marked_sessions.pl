@@ -23,7 +23,7 @@ sub sessions
 {
 	my ($ids) = @_;
 	return $node->safe_psql('postgres', qq(
-		SELECT string_agg(session_id || views || CASE WHEN at_least THEN '+' ELSE '' END, ' ' ORDER BY session_id)
+		SELECT string_agg(session_id || views || CASE WHEN is_lower_bound THEN '+' ELSE '' END, ' ' ORDER BY session_id)
 		FROM site_stats.sessions WHERE session_id = ANY ('{$ids}')));
 }
 
@@ -106,7 +106,7 @@ sub start_and_stop_at
 	{
 		my $found = $node->safe_psql('postgres', qq(
 			BEGIN;
-			UPDATE site_stats.sessions SET views = $views WHERE session_id = 'e' AND at_least;
+			UPDATE site_stats.sessions SET views = $views WHERE session_id = 'e' AND is_lower_bound;
 			SELECT 'found', c.* FROM site_stats.check_totals() AS c;
 			ROLLBACK;));
 		is($found, "found|sessions|e|$views|1", "$label: $views in place of at least 1");
