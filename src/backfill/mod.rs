@@ -3,6 +3,7 @@
 //! `step` does one transaction of it; `worker` and `procedure` do one after another. `requests` is how a caller starts one,
 //! stops it and waits for it.
 
+mod driver;
 pub mod fault;
 pub mod launch;
 mod procedure;

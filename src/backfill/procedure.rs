@@ -1,16 +1,17 @@
-//! `CALL site_stats.backfill()`: the same turns as the worker's, in the caller's session, a commit per turn.
+//! `CALL site_stats.backfill()`: the same steps as the worker's, in the caller's session, with a commit after each.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys};
 
+use crate::backfill::driver::{self, End, Runner};
 use crate::backfill::requests::{self, Answer};
 use crate::backfill::status::valid_batch_size;
-use crate::backfill::step::{self, REPORT_INTERVAL, Step};
+use crate::backfill::step::{self, Step};
+use crate::error;
 use crate::pg::transaction::{self, Failure};
 use crate::pg::{bgworker, catalog, spi};
-use crate::{error, settings};
 
 /// Runs a backfill in this session. Goes on with an unfinished run, or begins one.
 /// Progress comes as notices.
@@ -54,13 +55,13 @@ fn run_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), Erro
     if code < 0 {
         return Err(error::internal("SPI_connect_ext", code));
     }
-    let result = run_turns_here(page_views, batch_size);
+    let result = run_steps_here(page_views, batch_size);
     // SAFETY: closes the connection made above; an error closes it with the transaction.
     unsafe { pg_sys::SPI_finish() };
     result
 }
 
-fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
+fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
     commit_here();
     let answer = transaction::in_subtransaction(|| {
         transaction::as_owner(page_views, || {
@@ -77,55 +78,50 @@ fn run_turns_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
         notice("no page views to backfill");
         return Ok(());
     }
+    match driver::drive(&mut Procedure { page_views }) {
+        Ok(End::Stopping) => Err(error::server_gone()),
+        Ok(End::Done | End::Updated) => Ok(()),
+        Err(failure) => Err(failure.into_report()),
+    }
+}
 
-    let (mut first, mut reported, mut waits) = (true, Instant::now(), 0);
-    loop {
-        if bgworker::is_orphan() {
-            return Err(error::server_gone());
-        }
-        let turn = transaction::in_subtransaction(|| {
-            step::in_backfill_context(page_views, |connection| step::take(connection, page_views, first))
+/// A run in the caller's session, which hears of it by notices.
+struct Procedure {
+    page_views: pg_sys::Oid,
+}
+
+impl Runner for Procedure {
+    fn step(&mut self, is_first: bool) -> Result<Option<Step>, Failure> {
+        let step = transaction::in_subtransaction(|| {
+            step::in_backfill_context(self.page_views, |connection| {
+                step::take(connection, self.page_views, is_first)
+            })
         });
-        let nap = match turn {
-            Ok(turn) => {
-                (first, waits) = (false, 0);
-                match turn {
-                    Step::Began { target } => {
-                        notice(&format!("backfill of the page views up to id {target} started"))
-                    }
-                    Step::Resumed { .. } => notice("backfill resumed"),
-                    Step::Counted { views_done, views_total } if reported.elapsed() >= REPORT_INTERVAL => {
-                        reported = Instant::now();
-                        notice(&format!("backfill has counted {views_done} of {views_total} page views"));
-                    }
-                    Step::Finished { views } => {
-                        commit_here();
-                        notice(&format!("backfill of {views} page views complete"));
-                        return Ok(());
-                    }
-                    Step::Stopped | Step::Idle => {
-                        commit_here();
-                        notice("backfill stopped");
-                        return Ok(());
-                    }
-                    _ => {}
-                }
-                settings::backfill_batch_delay()
-            }
-            Err(failure) if failure.is_contention() => {
-                waits += 1;
-                if reported.elapsed() >= REPORT_INTERVAL {
-                    reported = Instant::now();
-                    notice(&format!("backfill waits: {}", failure.message));
-                }
-                bgworker::backoff(waits)
-            }
-            Err(failure) => return Err(failure.into_report()),
-        };
         commit_here();
-        if !nap.is_zero() {
-            bgworker::nap(nap);
+        step.map(Some)
+    }
+
+    fn is_stopping(&self) -> bool {
+        bgworker::is_orphan()
+    }
+
+    fn say(&mut self, message: &str) {
+        notice(message);
+    }
+
+    fn gave_way(&mut self, failure: &Failure, _waits: u32, is_due: bool) {
+        if is_due {
+            notice(&format!("backfill waits: {}", failure.message));
         }
+    }
+
+    /// The caller is there to see the first error.
+    fn gives_up(&mut self, _failure: &Failure, _failures: u32) -> bool {
+        true
+    }
+
+    fn nap(&mut self, time: Duration) {
+        bgworker::nap(time);
     }
 }
 

@@ -11,7 +11,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::launch;
-use crate::backfill::status::{STOP, is_unfinished, valid_batch_size};
+use crate::backfill::status::{Action, Status, valid_batch_size};
 use crate::count::pending;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
@@ -41,6 +41,15 @@ static TAKE: Statement = Statement::new(
       FROM taken AS t
       ORDER BY t.id DESC
       LIMIT 1",
+    &[],
+);
+
+/// Notes that a run is stopped.
+pub static STOP: Statement = Statement::new(
+    "UPDATE site_stats.backfill_state AS s SET
+          status = 'stopped',
+          updated_at = pg_catalog.clock_timestamp()
+      WHERE s.status = 'running'",
     &[],
 );
 
@@ -80,16 +89,18 @@ pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
     Lock::new(Class::Request, page_views, 0)
 }
 
-/// The status of the run and the newest request, empty for none, as committed now.
-fn look(connection: &Connection) -> Result<(String, String), ErrorReport> {
+/// The status of the run and the newest request, if there is one, as committed now.
+fn look(connection: &Connection) -> Result<(Status, Option<Action>), ErrorReport> {
     let look = LOOK.run(connection, SnapshotKind::Latest, &[])?;
-    Ok((look.text_lossy(0, 1), look.text_lossy(0, 2)))
+    let status = Status::from_word(look.text(0, 1).unwrap_or_default())?;
+    Ok((status, look.text(0, 2).map(Action::from_word).transpose()?))
 }
 
 /// A request that is taken up.
 pub struct Request {
-    pub action: String,
-    pub batch_size: Option<pg_sys::Datum>,
+    pub action: Action,
+    /// Rows; `None` is the setting.
+    pub batch_size: Option<i32>,
     pub requested_at: Option<pg_sys::Datum>,
 }
 
@@ -100,16 +111,23 @@ pub fn take_newest(connection: &Connection) -> Result<Option<Request>, ErrorRepo
         return Ok(None);
     }
     let taken = TAKE.run(connection, SnapshotKind::Current, &[])?;
-    Ok((!taken.is_empty()).then(|| Request {
-        action: taken.text_lossy(0, 1),
-        batch_size: taken.get(0, 2),
+    let Some(action) = taken.text(0, 1) else { return Ok(None) };
+    Ok(Some(Request {
+        action: Action::from_word(action)?,
+        batch_size: taken.get(0, 2).map(|size| size.value() as i32),
         requested_at: taken.get(0, 3),
     }))
 }
 
+/// Records a request, for the process that runs the backfill.
+fn record(connection: &Connection, action: Action, batch_size: Option<i32>) -> Result<(), ErrorReport> {
+    let arguments = [Some(datum::text(action.word().as_bytes())), batch_size.map(pg_sys::Datum::from)];
+    REQUEST.run(connection, SnapshotKind::Current, &arguments).map(|_| ())
+}
+
 /// Whether a request waits to be taken up.
 pub fn is_requested() -> Result<bool, ErrorReport> {
-    Ok(!spi::connect(look)?.1.is_empty())
+    Ok(spi::connect(look)?.1.is_some())
 }
 
 /// What becomes of a request to start.
@@ -131,15 +149,14 @@ pub fn request_start(
     pending::flush()?; // whether there is anything to count is a question to the aggregates, too
     request_lock(page_views).acquire(Mode::Exclusive);
     let (status, requested) = look(connection)?;
-    let answer = match (status.as_str(), requested.as_str()) {
-        (_, "start") => return Ok(Answer::AlreadyRunning),
-        ("running", "") if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
-        (status, _) if is_unfinished(status) => Answer::Resumed,
+    let answer = match (status, requested) {
+        (_, Some(Action::Start)) => return Ok(Answer::AlreadyRunning),
+        (Status::Running, None) if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
+        (status, _) if status.is_unfinished() => Answer::Resumed,
         _ if ANYTHING.run(connection, SnapshotKind::Latest, &[])?.boolean(0, 1) => Answer::Started,
         _ => return Ok(Answer::NothingToDo),
     };
-    let batch_size = batch_size.map(pg_sys::Datum::from);
-    REQUEST.run(connection, SnapshotKind::Current, &[Some(datum::text(b"start")), batch_size])?;
+    record(connection, Action::Start, batch_size)?;
     Ok(answer)
 }
 
@@ -193,11 +210,11 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
         request_lock(page_views).acquire(Mode::Exclusive);
         let (status, requested) = look(connection)?;
         let unattended = run_lock(page_views).is_free();
-        let stoppable = match requested.as_str() {
-            "start" => true,
+        let stoppable = match requested {
+            Some(Action::Start) => true,
             // Whoever was to take it up may have died.
-            "stop" => unattended,
-            _ => status == "running",
+            Some(Action::Stop) => unattended,
+            None => status == Status::Running,
         };
         if !stoppable {
             return Ok(false);
@@ -207,7 +224,7 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
             take_newest(connection)?;
             STOP.run(connection, SnapshotKind::Current, &[])?;
         } else {
-            REQUEST.run(connection, SnapshotKind::Current, &[Some(datum::text(b"stop")), None])?;
+            record(connection, Action::Stop, None)?;
         }
         Ok(true)
     })
@@ -231,12 +248,13 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     }
     loop {
         let (status, requested) = spi::connect(look)?;
-        match (status.as_str(), requested.as_str()) {
-            (_, "start") | ("running", _) => {}
+        match status {
+            _ if requested == Some(Action::Start) => {}
+            Status::Running => {}
             // Not before its process has let go of it, so that the next one can begin.
-            ("idle" | "complete", _) if run_lock(page_views).is_free() => return Ok(true),
-            ("idle" | "complete", _) => {}
-            _ => return Ok(false),
+            Status::Idle | Status::Complete if run_lock(page_views).is_free() => return Ok(true),
+            Status::Idle | Status::Complete => {}
+            Status::Stopped | Status::Failed => return Ok(false),
         }
         resume_if_interrupted();
         let left = timeout.saturating_sub(began.elapsed());
@@ -294,5 +312,5 @@ pub fn is_unattended(page_views: pg_sys::Oid) -> Result<bool, ErrorReport> {
 /// Whether a backfill is under way, or a request waits.
 pub fn is_wanted() -> Result<bool, ErrorReport> {
     let (status, requested) = spi::connect(look)?;
-    Ok(status == "running" || !requested.is_empty())
+    Ok(status == Status::Running || requested.is_some())
 }

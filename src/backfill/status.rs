@@ -1,30 +1,107 @@
-//! The status of a backfill, and what a caller may ask of it.
+//! The words of a backfill: the status of its run, and what a request asks for.
 
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::error;
-use crate::pg::spi::Statement;
 use crate::settings::BATCH_SIZES;
 
-pub static STOP: Statement = Statement::new(
-    "UPDATE site_stats.backfill_state AS s SET
-          status = 'stopped',
-          updated_at = pg_catalog.clock_timestamp()
-      WHERE s.status = 'running'",
-    &[],
-);
-
-/// Whether a run in this status has work left.
-pub fn is_unfinished(status: &str) -> bool {
-    !matches!(status, "idle" | "complete")
+/// The status of a run, as the column `status` of `backfill_state` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// No run yet.
+    Idle,
+    Running,
+    /// Stopped by a request, or begun by `begin_backfill()`; the run goes on when it is started again.
+    Stopped,
+    /// All page views are counted.
+    Complete,
+    /// Given up after too many failures; the run goes on when it is started again.
+    Failed,
 }
 
-/// Rows per batch as a caller asks for them, if that is sound.
+impl Status {
+    const ALL: [Self; 5] = [Status::Idle, Status::Running, Status::Stopped, Status::Complete, Status::Failed];
+
+    /// The word in the table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Idle => "idle",
+            Status::Running => "running",
+            Status::Stopped => "stopped",
+            Status::Complete => "complete",
+            Status::Failed => "failed",
+        }
+    }
+
+    /// The status that a word of the table stands for.
+    ///
+    /// # Errors
+    /// 55000 if it is none, which the table's CHECK constraint forbids.
+    pub fn from_word(word: &[u8]) -> Result<Self, ErrorReport> {
+        let status = Self::ALL.into_iter().find(|status| status.word().as_bytes() == word);
+        status.ok_or_else(|| error::not_installed("backfill_state"))
+    }
+
+    /// Whether a run in this status has work left.
+    pub fn is_unfinished(self) -> bool {
+        match self {
+            Status::Idle | Status::Complete => false,
+            Status::Running | Status::Stopped | Status::Failed => true,
+        }
+    }
+}
+
+/// What a request asks for, as the column `action` of `backfill_requests` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Start,
+    Stop,
+}
+
+impl Action {
+    /// The word in the table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Start => "start",
+            Action::Stop => "stop",
+        }
+    }
+
+    /// The action that a word of the table stands for.
+    ///
+    /// # Errors
+    /// 55000 if it is none, which the table's CHECK constraint forbids.
+    pub fn from_word(word: &[u8]) -> Result<Self, ErrorReport> {
+        let action =
+            [Action::Start, Action::Stop].into_iter().find(|action| action.word().as_bytes() == word);
+        action.ok_or_else(|| error::not_installed("backfill_requests"))
+    }
+}
+
+/// Rows per batch as a caller asks for them; `None` is the setting.
+///
+/// # Errors
+/// 22023 if they are out of range.
 pub fn valid_batch_size(batch_size: Option<i32>) -> Result<Option<i32>, ErrorReport> {
     match batch_size {
         Some(size) if !BATCH_SIZES.contains(&size) => {
             Err(error::out_of_range("batch_size", size, *BATCH_SIZES.start(), *BATCH_SIZES.end()))
         }
         size => Ok(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_back() {
+        for status in Status::ALL {
+            assert!(matches!(Status::from_word(status.word().as_bytes()), Ok(read) if read == status));
+        }
+        for action in [Action::Start, Action::Stop] {
+            assert!(matches!(Action::from_word(action.word().as_bytes()), Ok(read) if read == action));
+        }
     }
 }

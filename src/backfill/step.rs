@@ -5,13 +5,13 @@
 //! nothing and repeats nothing, since the cursor moves in the transaction that counts.
 
 use std::ffi::CString;
-use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::fault::{self, Point};
-use crate::backfill::{requests, status};
+use crate::backfill::requests::{self, Request};
+use crate::backfill::status::{Action, Status, valid_batch_size};
 use crate::count::fold::{self, FOLD_ROWS};
 use crate::count::sweep::{self, Swept};
 use crate::count::tally::Tally;
@@ -24,9 +24,6 @@ use crate::{error, settings};
 
 /// Turns of folding at the end of a run, at most.
 const FOLD_TURNS: i64 = 1_000;
-
-/// How often a run says how far it is.
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 static BEGIN: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
@@ -126,12 +123,12 @@ pub enum Step {
     Idle,
 }
 
-/// The state of the run as a turn finds it.
+/// The state of the run as a step finds it.
 struct Run {
     epoch: i64,
     cursor: i64,
     target: i64,
-    status: String,
+    status: Status,
     batch_size: Option<i32>,
     views_total: Option<i64>,
     views_done: i64,
@@ -143,55 +140,60 @@ impl Run {
     fn read() -> Result<Self, ErrorReport> {
         use state::columns::*;
         // SAFETY: a transaction is open.
-        state::read_row(unsafe { pg_sys::GetLatestSnapshot() }, |row| Run {
-            epoch: row.bigint(EPOCH),
-            cursor: row.bigint(CURSOR),
-            target: row.bigint(TARGET),
+        state::read_row(unsafe { pg_sys::GetLatestSnapshot() }, |row| {
             // SAFETY: the column is of this type.
-            status: row.get(STATUS).map_or_else(String::new, |status| unsafe { datum::text_lossy(status) }),
-            batch_size: row.get(BATCH_SIZE).map(|size| size.value() as i32),
-            views_total: row.get(VIEWS_TOTAL).map(|views| views.value() as i64),
-            views_done: row.bigint(VIEWS_DONE),
-            swept: Swept { tables: row.bigint(SWEPT_TABLES), blocks: row.bigint(SWEPT_BLOCKS) },
-        })
-    }
-
-    fn is_unfinished(&self) -> bool {
-        status::is_unfinished(&self.status)
+            let status = row.get(STATUS).map_or(b"".as_slice(), |word| unsafe { datum::text_bytes(word) });
+            Ok(Run {
+                epoch: row.bigint(EPOCH),
+                cursor: row.bigint(CURSOR),
+                target: row.bigint(TARGET),
+                status: Status::from_word(status)?,
+                batch_size: row.get(BATCH_SIZE).map(|size| size.value() as i32),
+                views_total: row.get(VIEWS_TOTAL).map(|views| views.value() as i64),
+                views_done: row.bigint(VIEWS_DONE),
+                swept: Swept { tables: row.bigint(SWEPT_TABLES), blocks: row.bigint(SWEPT_BLOCKS) },
+            })
+        })?
     }
 }
 
-/// One turn of the process that holds the run lock, under the conditions of `in_backfill_context`. `first` if it is that process's first.
-pub fn take(connection: &Connection, page_views: pg_sys::Oid, first: bool) -> Result<Step, ErrorReport> {
+/// How a step counts a batch.
+#[derive(Clone, Copy)]
+struct Batch {
+    /// Rows at most; `None` is what the run was started with, or else the setting.
+    size: Option<i32>,
+    writer: WriterKind,
+}
+
+/// Does one step as the process that holds the run lock, under the conditions of `in_backfill_context`. `is_first` if it is that
+/// process's first one.
+pub fn take(connection: &Connection, page_views: pg_sys::Oid, is_first: bool) -> Result<Step, ErrorReport> {
     let request = requests::take_newest(connection)?;
     let run = Run::read()?;
-    let action = request.as_ref().map_or("", |request| &request.action);
-    let batch_size = request.as_ref().and_then(|request| request.batch_size);
-    let requested_at = request.as_ref().and_then(|request| request.requested_at);
-    match action {
-        "stop" => {
-            status::STOP.run(connection, SnapshotKind::Current, &[])?;
-            return Ok(if run.is_unfinished() { Step::Stopped } else { Step::Idle });
+    match request {
+        Some(Request { action: Action::Stop, .. }) => {
+            requests::STOP.run(connection, SnapshotKind::Current, &[])?;
+            Ok(if run.status.is_unfinished() { Step::Stopped } else { Step::Idle })
         }
-        "start" if run.is_unfinished() => {
-            let interrupted = first && run.status == "running";
+        Some(Request { action: Action::Start, batch_size, .. }) if run.status.is_unfinished() => {
+            let interrupted = is_first && run.status == Status::Running;
             resume(connection, batch_size, interrupted)?;
-            return Ok(Step::Resumed { interrupted });
+            Ok(Step::Resumed { interrupted })
         }
-        "start" => {
-            let target = begin(connection, page_views, "running", batch_size, requested_at)?;
-            return Ok(Step::Began { target });
+        Some(Request { action: Action::Start, batch_size, requested_at }) => {
+            let target = begin(connection, page_views, Status::Running, batch_size, requested_at)?;
+            Ok(Step::Began { target })
         }
-        _ => {}
+        None if run.status != Status::Running => Ok(Step::Idle),
+        None if is_first => {
+            resume(connection, None, true)?;
+            Ok(Step::Resumed { interrupted: true })
+        }
+        None => {
+            let batch = Batch { size: None, writer: WriterKind::Batch };
+            advance(connection, page_views, run, batch)
+        }
     }
-    if run.status != "running" {
-        return Ok(Step::Idle);
-    }
-    if first {
-        resume(connection, None, true)?;
-        return Ok(Step::Resumed { interrupted: true });
-    }
-    advance(connection, page_views, run, None, WriterKind::Batch)
 }
 
 /// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.
@@ -243,8 +245,8 @@ fn by_hand<R>(
 fn begin(
     connection: &Connection,
     page_views: pg_sys::Oid,
-    status: &str,
-    batch_size: Option<pg_sys::Datum>,
+    status: Status,
+    batch_size: Option<i32>,
     requested_at: Option<pg_sys::Datum>,
 ) -> Result<i64, ErrorReport> {
     // What this very transaction has counted counts for the epoch that ends here.
@@ -252,17 +254,15 @@ fn begin(
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
-    let arguments = [Some(datum::text(status.as_bytes())), batch_size, requested_at];
+    let batch_size = batch_size.map(pg_sys::Datum::from);
+    let arguments = [Some(datum::text(status.word().as_bytes())), batch_size, requested_at];
     let begun = BEGIN.run(connection, SnapshotKind::Current, &arguments)?;
     catalog::announce_change(page_views);
     Ok(begun.bigint(0, 1))
 }
 
-fn resume(
-    connection: &Connection,
-    batch_size: Option<pg_sys::Datum>,
-    interrupted: bool,
-) -> Result<(), ErrorReport> {
+fn resume(connection: &Connection, batch_size: Option<i32>, interrupted: bool) -> Result<(), ErrorReport> {
+    let batch_size = batch_size.map(pg_sys::Datum::from);
     RESUME.run(connection, SnapshotKind::Current, &[batch_size, Some(pg_sys::Datum::from(interrupted))])?;
     Ok(())
 }
@@ -272,14 +272,13 @@ fn advance(
     connection: &Connection,
     page_views: pg_sys::Oid,
     run: Run,
-    batch_size: Option<i32>,
-    by: WriterKind,
+    batch: Batch,
 ) -> Result<Step, ErrorReport> {
     // Keeps a TRUNCATE, and with it another epoch, away until the turn is over.
     // SAFETY: a transaction is open and the table exists.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
     if run.cursor < run.target {
-        return count_batch(connection, page_views, run, batch_size, by);
+        return count_batch(connection, page_views, run, batch);
     }
     if clear(connection, page_views, &run)? {
         return Ok(Step::Cleared);
@@ -298,8 +297,7 @@ fn count_batch(
     connection: &Connection,
     page_views: pg_sys::Oid,
     run: Run,
-    batch_size: Option<i32>,
-    by: WriterKind,
+    batch: Batch,
 ) -> Result<Step, ErrorReport> {
     let number = |value: i64| Some(pg_sys::Datum::from(value));
     let views_total = match run.views_total {
@@ -316,7 +314,7 @@ fn count_batch(
         return Err(error::state_changed());
     }
 
-    let limit = i64::from(batch_size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
+    let limit = i64::from(batch.size.or(run.batch_size).unwrap_or_else(settings::backfill_batch_size));
     let (mut tally, mut sessions_found) = (Tally::for_views(usize::try_from(limit).unwrap_or(0)), 0);
     let (mut counted, mut last) = (0, run.cursor);
     page_view::views_between(page_views, run.cursor, run.target, |view| {
@@ -324,12 +322,12 @@ fn count_batch(
         (counted, last) = (counted + 1, view.id);
         if tally.is_full() {
             let full = std::mem::take(&mut tally);
-            sessions_found += counters::write(page_views, run.epoch, full, by)?.sessions_found;
+            sessions_found += counters::write(page_views, run.epoch, full, batch.writer)?.sessions_found;
         }
         Ok(counted < limit)
     })?;
     fault::trip(Point::Read);
-    sessions_found += counters::write(page_views, run.epoch, tally, by)?.sessions_found;
+    sessions_found += counters::write(page_views, run.epoch, tally, batch.writer)?.sessions_found;
 
     fault::trip(Point::Counted);
     let cursor = if counted < limit { run.target } else { last };
@@ -339,7 +337,7 @@ fn count_batch(
         catalog::announce_change(page_views);
     }
     fault::trip(Point::Moved);
-    if by == WriterKind::Batch {
+    if batch.writer == WriterKind::Batch {
         writeback::write_back()?;
     }
     Ok(Step::Counted { views_done: run.views_done + counted, views_total })
@@ -411,7 +409,7 @@ fn require_one(written: Rows) -> Result<(), ErrorReport> {
 #[pg_extern(sql = false)]
 fn begin_backfill() -> Result<i64, ErrorReport> {
     let page_views = catalog::page_views()?;
-    by_hand(page_views, |connection| begin(connection, page_views, "stopped", None, None))
+    by_hand(page_views, |connection| begin(connection, page_views, Status::Stopped, None, None))
 }
 
 /// Does one turn of an unfinished backfill in this transaction, whether it is stopped or not. Returns false when nothing
@@ -423,14 +421,16 @@ fn begin_backfill() -> Result<i64, ErrorReport> {
 /// backfill, 55P03 when somebody holds a lock for longer than `site_stats.backfill_lock_timeout`.
 #[pg_extern(sql = false)]
 fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
-    let batch_size = status::valid_batch_size(batch_size)?;
+    let batch_size = valid_batch_size(batch_size)?;
     let page_views = catalog::page_views()?;
     by_hand(page_views, |connection| {
         let run = Run::read()?;
-        if !run.is_unfinished() {
+        if !run.status.is_unfinished() {
             return Ok(false);
         }
-        let step = advance(connection, page_views, run, batch_size, WriterKind::Transaction)?;
+        // The transaction may have counted page views of its own, and may count more.
+        let batch = Batch { size: batch_size, writer: WriterKind::Transaction };
+        let step = advance(connection, page_views, run, batch)?;
         Ok(!matches!(step, Step::Finished { .. }))
     })
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
 
-use crate::backfill::step::{self, REPORT_INTERVAL, Step};
+use crate::backfill::driver::{self, End, Runner};
+use crate::backfill::step::{self, Step};
 use crate::backfill::{launch, requests};
 use crate::error;
 use crate::pg::locks::Mode;
@@ -43,6 +44,7 @@ pub extern "C-unwind" fn site_stats_backfill_main(_argument: pg_sys::Datum) {
 
 /// Takes the run lock if there is anything to do, and takes turns until there is not.
 pub fn serve() -> Result<(), Failure> {
+    let mut version = None;
     // Whoever launched this process may not have committed yet.
     loop {
         let page_views = match in_transaction(|| {
@@ -59,14 +61,20 @@ pub fn serve() -> Result<(), Failure> {
         if !take_run(page_views)? {
             return Ok(());
         }
-        let result = run(page_views);
+        let activity = c"site_stats: backfill".to_owned();
+        let end = driver::drive(&mut Worker { page_views, version: &mut version, activity });
         in_transaction(|| {
             requests::run_lock(page_views).release_from_process();
             Ok(())
         })?;
-        if result? {
-            launch::launch();
-            return Ok(());
+        match end {
+            Ok(End::Updated) => {
+                log!("site_stats: backfill goes on in another process, since the extension was updated");
+                launch::launch();
+                return Ok(());
+            }
+            // A failure that ended the run is noted.
+            Ok(End::Done | End::Stopping) | Err(_) => {}
         }
         // A request that came while this run was ending.
         if bgworker::is_stopping()
@@ -114,88 +122,67 @@ fn version(connection: &Connection, page_views: pg_sys::Oid) -> Result<String, E
     if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.text_lossy(0, 1)) }
 }
 
-/// Step after turn, until the run is finished, stopped, or given up; or until the extension is updated: then true, and the
-/// run goes on in a process that loads the library anew.
-fn run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
-    let mut known: Option<String> = None;
-    let (mut first, mut waits, mut failures) = (true, 0, 0);
-    let mut reported = Instant::now();
-    let mut activity = c"site_stats: backfill".to_owned();
-    loop {
-        if bgworker::is_stopping() {
-            return Ok(false);
-        }
+/// A run in a background process, which writes to the server's log and to `pg_stat_activity`.
+struct Worker<'w> {
+    page_views: pg_sys::Oid,
+    /// The version of the extension at the first step of this process.
+    version: &'w mut Option<String>,
+    activity: CString,
+}
+
+impl Runner for Worker<'_> {
+    fn step(&mut self, is_first: bool) -> Result<Option<Step>, Failure> {
         bgworker::reload_settings();
-        bgworker::report_activity(&activity);
-        let turn = in_transaction(|| {
-            step::in_backfill_context(page_views, |connection| {
-                let version = version(connection, page_views)?;
-                let is_updated = known.as_ref().is_some_and(|known| *known != version);
-                known = Some(version);
-                (!is_updated).then(|| step::take(connection, page_views, first)).transpose()
+        bgworker::report_activity(&self.activity);
+        in_transaction(|| {
+            step::in_backfill_context(self.page_views, |connection| {
+                let version = version(connection, self.page_views)?;
+                if self.version.get_or_insert_with(|| version.clone()) != &version {
+                    return Ok(None);
+                }
+                step::take(connection, self.page_views, is_first).map(Some)
             })
-        });
-        let pause = match turn {
-            Ok(None) => {
-                log!("site_stats: backfill goes on in another process, since the extension was updated");
-                return Ok(true);
-            }
-            Ok(Some(turn)) => {
-                (first, waits, failures) = (false, 0, 0);
-                match turn {
-                    Step::Began { target } => {
-                        log!("site_stats: backfill of the page views up to id {target} started")
-                    }
-                    Step::Resumed { interrupted: true } => {
-                        log!("site_stats: backfill resumed after an interruption")
-                    }
-                    Step::Resumed { interrupted: false } => log!("site_stats: backfill resumed"),
-                    Step::Counted { views_done, views_total } => {
-                        let progress =
-                            format!("site_stats: backfill, {views_done} of {views_total} page views");
-                        activity = CString::new(progress).unwrap_or_default();
-                        if reported.elapsed() >= REPORT_INTERVAL {
-                            reported = Instant::now();
-                            log!("site_stats: backfill has counted {views_done} of {views_total} page views");
-                        }
-                    }
-                    Step::Cleared => {}
-                    Step::Finished { views } => {
-                        log!("site_stats: backfill of {views} page views complete");
-                    }
-                    Step::Stopped => log!("site_stats: backfill stopped"),
-                    Step::Idle => return Ok(false),
-                }
-                crate::settings::backfill_batch_delay()
-            }
-            Err(_) if bgworker::is_stopping() => return Ok(false),
-            Err(failure) if is_gone(&failure) => return Ok(false),
-            Err(failure) if failure.is_contention() => {
-                waits += 1;
-                if waits == 2 || waits % 8 == 0 {
-                    note(page_views, &format!("waits for a writer: {}", failure.message), false);
-                }
-                bgworker::backoff(waits)
-            }
-            Err(failure) => {
-                failures += 1;
-                let given_up = failures >= MAX_FAILURES;
-                log!("site_stats: a backfill batch failed: {}", failure.message);
-                note(page_views, &failure.message, given_up && !failure.is_cancellation());
-                if given_up {
-                    log!("site_stats: backfill given up after {failures} failures in a row");
-                    return Ok(false);
-                }
-                bgworker::backoff(failures + 3)
-            }
-        };
-        if !pause.is_zero() {
-            // A cancellation, or SIGTERM, ends the pause.
-            let _ = catch(|| {
-                bgworker::nap(pause);
-                Ok(())
-            });
+        })
+    }
+
+    fn is_stopping(&self) -> bool {
+        bgworker::is_stopping()
+    }
+
+    fn say(&mut self, message: &str) {
+        log!("site_stats: {message}");
+    }
+
+    fn counted(&mut self, views_done: i64, views_total: i64) {
+        let progress = format!("site_stats: backfill, {views_done} of {views_total} page views");
+        self.activity = CString::new(progress).unwrap_or_default();
+    }
+
+    fn gave_way(&mut self, failure: &Failure, waits: u32, _is_due: bool) {
+        if waits == 2 || waits.is_multiple_of(8) {
+            note(self.page_views, &format!("waits for a writer: {}", failure.message), false);
         }
+    }
+
+    fn gives_up(&mut self, failure: &Failure, failures: u32) -> bool {
+        if is_gone(failure) {
+            return true;
+        }
+        let is_last = failures >= MAX_FAILURES;
+        log!("site_stats: a backfill batch failed: {}", failure.message);
+        note(self.page_views, &failure.message, is_last && !failure.is_cancellation());
+        if is_last {
+            log!("site_stats: backfill given up after {failures} failures in a row");
+        }
+        is_last
+    }
+
+    fn nap(&mut self, time: Duration) {
+        // A cancellation, or SIGTERM, ends the pause.
+        let _ = catch(|| {
+            bgworker::nap(time);
+            Ok(())
+        });
     }
 }
 
