@@ -9,15 +9,54 @@ use pgrx::pg_sys;
 /// Rows per batch that a caller may ask for.
 pub const BATCH_SIZES: std::ops::RangeInclusive<i32> = 1..=100_000;
 
-static BACKFILL_BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(500);
-static BACKFILL_BATCH_DELAY: GucSetting<i32> = GucSetting::<i32>::new(0);
-static BACKFILL_LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(200);
-static DEDUP_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(1800);
-static SESSION_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(120);
-static HEARTBEAT_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(45);
-static MAX_VIEWS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(30);
-static COUNTER_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(64);
-static MAINTENANCE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
+/// Declares the settings, each with its default, range, unit, who may set it, what it is, and what else there is to know.
+macro_rules! settings {
+    ($($setting:ident = $name:literal, $default:literal in $range:expr, $unit:expr, $context:ident:
+        $what:literal $more:literal;)*) => {
+        $(static $setting: GucSetting<i32> = GucSetting::<i32>::new($default);)*
+
+        /// Defines the settings and reserves their prefix, so that a misspelt one is an error.
+        pub fn register() {
+            $(GucRegistry::define_int_guc(
+                $name, $what, $more, &$setting, *$range.start(), *$range.end(), GucContext::$context, $unit,
+            );)*
+            // SAFETY: called from _PG_init with a NUL-terminated string that lives for ever.
+            unsafe { pg_sys::MarkGUCPrefixReserved(c"site_stats".as_ptr()) };
+        }
+    };
+}
+
+const NO_UNIT: GucFlags = GucFlags::empty();
+
+settings! {
+    BACKFILL_BATCH_SIZE = c"site_stats.backfill_batch_size", 500 in BATCH_SIZES, NO_UNIT, Suset:
+        c"Rows that a backfill reads in one transaction."
+        c"Larger batches are faster and hold their locks longer.";
+    BACKFILL_BATCH_DELAY = c"site_stats.backfill_batch_delay", 0 in (0..=60_000), GucFlags::UNIT_MS, Suset:
+        c"Pause between two batches of a backfill."
+        c"Raise it to leave more of the server to others.";
+    BACKFILL_LOCK_TIMEOUT = c"site_stats.backfill_lock_timeout", 200 in (1..=60_000), GucFlags::UNIT_MS, Suset:
+        c"Longest time that a backfill waits for a lock before it gives way and tries again."
+        c"No transaction waits behind the beginning of a backfill for longer. Half of deadlock_timeout is the most that counts.";
+    DEDUP_WINDOW = c"site_stats.dedup_window", 1800 in (0..=7 * 86_400), GucFlags::UNIT_S, Suset:
+        c"Time in which a second page view of a path by the same session is a duplicate."
+        c"Measured from the last recorded view; 0 records every page view.";
+    SESSION_TIMEOUT = c"site_stats.session_timeout", 120 in (1..=86_400), GucFlags::UNIT_S, Suset:
+        c"Time after its last heartbeat in which a session is active."
+        c"";
+    HEARTBEAT_WINDOW = c"site_stats.heartbeat_window", 45 in (0..=86_400), GucFlags::UNIT_S, Suset:
+        c"Time in which a second heartbeat of a session on the same path is a duplicate."
+        c"Keep it below site_stats.session_timeout; 0 records every heartbeat.";
+    MAX_VIEWS_PER_MINUTE = c"site_stats.max_views_per_minute", 30 in (0..=1_000_000), NO_UNIT, Suset:
+        c"Page views that a session may record in a minute."
+        c"0 for any number.";
+    COUNTER_SLOTS = c"site_stats.counter_slots", 64 in (1..=1024), NO_UNIT, Suset:
+        c"Counter slots that concurrent writers share before further ones are opened."
+        c"More counter slots than concurrent writers have no use.";
+    MAINTENANCE_INTERVAL = c"site_stats.maintenance_interval", 300 in (0..=86_400), GucFlags::UNIT_S, Sighup:
+        c"Time between two rounds of maintenance through all databases."
+        c"Only with site_stats in shared_preload_libraries; 0 for one round when the server starts.";
+}
 
 /// Rows that a backfill reads in one transaction.
 pub fn backfill_batch_size() -> i32 {
@@ -73,100 +112,4 @@ pub fn maintenance_interval() -> Option<Duration> {
 
 fn milliseconds(setting: &GucSetting<i32>) -> Duration {
     Duration::from_millis(u64::try_from(setting.get()).unwrap_or(0))
-}
-
-/// Defines the settings and reserves their prefix, so that a misspelt one is an error.
-pub fn register() {
-    GucRegistry::define_int_guc(
-        c"site_stats.backfill_batch_size",
-        c"Rows that a backfill reads in one transaction.",
-        c"Larger batches are faster and hold their locks longer.",
-        &BACKFILL_BATCH_SIZE,
-        *BATCH_SIZES.start(),
-        *BATCH_SIZES.end(),
-        GucContext::Suset,
-        GucFlags::default(),
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.backfill_batch_delay",
-        c"Pause between two batches of a backfill.",
-        c"Raise it to leave more of the server to others.",
-        &BACKFILL_BATCH_DELAY,
-        0,
-        60_000,
-        GucContext::Suset,
-        GucFlags::UNIT_MS,
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.backfill_lock_timeout",
-        c"Longest time that a backfill waits for a lock before it gives way and tries again.",
-        c"Nobody waits behind the beginning of a backfill for longer; half of deadlock_timeout at most.",
-        &BACKFILL_LOCK_TIMEOUT,
-        1,
-        60_000,
-        GucContext::Suset,
-        GucFlags::UNIT_MS,
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.dedup_window",
-        c"Time in which a second view of a path by the same session is a duplicate.",
-        c"Measured from the last recorded view; 0 records every view.",
-        &DEDUP_WINDOW,
-        0,
-        7 * 86_400,
-        GucContext::Suset,
-        GucFlags::UNIT_S,
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.session_timeout",
-        c"Time after its last heartbeat in which a session is active.",
-        c"",
-        &SESSION_TIMEOUT,
-        1,
-        86_400,
-        GucContext::Suset,
-        GucFlags::UNIT_S,
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.heartbeat_window",
-        c"Time in which a second heartbeat of a session on the same path is a duplicate.",
-        c"Keep it below site_stats.session_timeout; 0 records every heartbeat.",
-        &HEARTBEAT_WINDOW,
-        0,
-        86_400,
-        GucContext::Suset,
-        GucFlags::UNIT_S,
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.max_views_per_minute",
-        c"Views that a session may record in a minute.",
-        c"0 for any number.",
-        &MAX_VIEWS_PER_MINUTE,
-        0,
-        1_000_000,
-        GucContext::Suset,
-        GucFlags::default(),
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.counter_slots",
-        c"Slots that concurrent writers share before further ones are opened.",
-        c"More slots than concurrent writers bring nothing.",
-        &COUNTER_SLOTS,
-        1,
-        1024,
-        GucContext::Suset,
-        GucFlags::default(),
-    );
-    GucRegistry::define_int_guc(
-        c"site_stats.maintenance_interval",
-        c"Time between two rounds of maintenance through all databases.",
-        c"Only with site_stats in shared_preload_libraries; 0 for one round when the server starts.",
-        &MAINTENANCE_INTERVAL,
-        0,
-        86_400,
-        GucContext::Sighup,
-        GucFlags::UNIT_S,
-    );
-    // SAFETY: called from _PG_init with a NUL-terminated string that lives for ever.
-    unsafe { pg_sys::MarkGUCPrefixReserved(c"site_stats".as_ptr()) };
 }
