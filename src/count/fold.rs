@@ -32,43 +32,40 @@ static SLOTS: Statement = Statement::new(
     &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
 );
 
-// What is taken is in slot 0 or in slots that this transaction has borrowed, so nobody else writes it.
+/// Takes at most `$2` rows of a table out of the slots `$3`, and those of slot 0 that fulfil `$zero`, in the epoch `$1`. They are
+/// in slots that this transaction has borrowed, so no other one writes them.
+macro_rules! take {
+    ($table:literal, $zero:literal, $columns:literal) => {
+        Statement::new(
+            concat!(
+                "DELETE FROM site_stats.",
+                $table,
+                " AS t
+                 WHERE t.ctid = ANY (ARRAY(
+                     SELECT o.ctid
+                     FROM site_stats.",
+                $table,
+                " AS o
+                     WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND ",
+                $zero,
+                ")) AND o.epoch = $1
+                     LIMIT $2
+                 ))
+                 RETURNING ",
+                $columns
+            ),
+            &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+        )
+    };
+}
 
-static TAKE_PATHS: Statement = Statement::new(
-    "DELETE FROM site_stats.path_totals AS t
-      WHERE t.ctid = ANY (ARRAY(
-          SELECT o.ctid
-          FROM site_stats.path_totals AS o
-          WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND o.views = 0 AND o.day_views = 0)) AND o.epoch = $1
-          LIMIT $2
-      ))
-      RETURNING t.path, t.views, t.page_type, t.last_view_id, t.day, t.day_views",
-    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
+static TAKE_PATHS: Statement = take!(
+    "path_totals",
+    "o.views = 0 AND o.day_views = 0",
+    "t.path, t.views, t.page_type, t.last_view_id, t.day, t.day_views"
 );
-
-static TAKE_DAYS: Statement = Statement::new(
-    "DELETE FROM site_stats.daily_totals AS t
-      WHERE t.ctid = ANY (ARRAY(
-          SELECT o.ctid
-          FROM site_stats.daily_totals AS o
-          WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND o.views = 0)) AND o.epoch = $1
-          LIMIT $2
-      ))
-      RETURNING t.day, t.path, t.views",
-    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
-);
-
-static TAKE_SITE: Statement = Statement::new(
-    "DELETE FROM site_stats.site_totals AS t
-      WHERE t.ctid = ANY (ARRAY(
-          SELECT o.ctid
-          FROM site_stats.site_totals AS o
-          WHERE o.slot = ANY ($3) AND o.epoch = $1
-          LIMIT $2
-      ))
-      RETURNING t.visitors",
-    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
-);
+static TAKE_DAYS: Statement = take!("daily_totals", "o.views = 0", "t.day, t.path, t.views");
+static TAKE_SITE: Statement = take!("site_totals", "false", "t.visitors");
 
 /// Moves at most `max_rows` rows of each table from idle slots into slot 0, or removes them if they are
 /// 0, and returns how many; none while another transaction uses slot 0.

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::version;
 
-/// What a worker is told. It takes nothing else from whoever launched it.
+/// What a worker is told, as JSON in its registration. It takes nothing else from the process that launched it.
+///
+/// That process may have loaded the library of an older version, 0.1.0 on, and the worker loads the newest: so a field is
+/// never taken away, and a new one has a default.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Assignment {
     /// The database: by number, since its name may change.
@@ -194,4 +197,19 @@ pub fn report_activity(what: &CStr) {
         if what.is_empty() { pg_sys::BackendState::STATE_IDLE } else { pg_sys::BackendState::STATE_RUNNING };
     // SAFETY: the text is copied.
     unsafe { pg_sys::pgstat_report_activity(state, what.as_ptr()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_by_an_older_or_newer_library_is_understood() {
+        let assignment = Assignment { database: 16_384 };
+        // As version 0.1.0 writes it, and as a later version may.
+        for text in [r#"{"database":16384}"#, r#"{"database":16384,"more":[1]}"#] {
+            assert_eq!(serde_json::from_str::<Assignment>(text).ok(), Some(Assignment { database: 16_384 }));
+        }
+        assert_eq!(serde_json::to_string(&assignment).ok().as_deref(), Some(r#"{"database":16384}"#));
+    }
 }

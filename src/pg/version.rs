@@ -101,37 +101,23 @@ pub unsafe fn update_tuple(
 ) -> (pg_sys::TM_Result::Type, NeedsIndexes) {
     let mut failure = pg_sys::TM_FailureData::default();
     let mut lock = 0;
+    macro_rules! heap_update {
+        ($($more:expr),*) => {
+            pg_sys::heap_update(relation, place, tuple, command, null_mut(), true, &mut failure, &mut lock, $($more),*)
+        };
+    }
     // SAFETY: as the caller vouches.
     unsafe {
         #[cfg(feature = "pg15")]
         {
-            let result = pg_sys::heap_update(
-                relation,
-                place,
-                tuple,
-                command,
-                null_mut(),
-                true,
-                &mut failure,
-                &mut lock,
-            );
+            let result = heap_update!();
             let is_hot = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
             (result, if is_hot { NeedsIndexes::None } else { NeedsIndexes::All })
         }
         #[cfg(not(feature = "pg15"))]
         {
             let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
-            let result = pg_sys::heap_update(
-                relation,
-                place,
-                tuple,
-                command,
-                null_mut(),
-                true,
-                &mut failure,
-                &mut lock,
-                &mut indexes,
-            );
+            let result = heap_update!(&mut indexes);
             let needs = match indexes {
                 pg_sys::TU_UpdateIndexes::TU_None => NeedsIndexes::None,
                 pg_sys::TU_UpdateIndexes::TU_Summarizing => NeedsIndexes::Summarizing,
@@ -164,20 +150,16 @@ pub unsafe fn insert_index_tuples(
     conflict: *mut bool,
 ) {
     let (is_moved, may_conflict) = (moved.is_some(), !conflict.is_null());
+    macro_rules! insert_index_tuples {
+        ($($more:expr),*) => {
+            pg_sys::ExecInsertIndexTuples(table, slot, executor, is_moved, may_conflict, conflict, null_mut(), $($more),*)
+        };
+    }
     // SAFETY: as the caller vouches.
     unsafe {
         #[cfg(feature = "pg15")]
-        pg_sys::ExecInsertIndexTuples(table, slot, executor, is_moved, may_conflict, conflict, null_mut());
+        insert_index_tuples!();
         #[cfg(not(feature = "pg15"))]
-        pg_sys::ExecInsertIndexTuples(
-            table,
-            slot,
-            executor,
-            is_moved,
-            may_conflict,
-            conflict,
-            null_mut(),
-            moved == Some(NeedsIndexes::Summarizing),
-        );
+        insert_index_tuples!(moved == Some(NeedsIndexes::Summarizing));
     }
 }
