@@ -1,4 +1,5 @@
--- The most viewed pages and the views of each day, for a terminal. Variable: bar, the character that bars are made of.
+-- The most viewed pages and the page views of each day, for a terminal. Variable: bar, the
+-- character of the bars.
 
 \pset format unaligned
 \pset tuples_only on

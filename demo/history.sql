@@ -1,7 +1,7 @@
--- A made-up history of a blog: 200,000 page views over the 90 days up to 30 June 2025, 1,000 paths of which few are
--- popular and most are not, visitors who come back. Everything follows from the number of the view and a hash of it,
--- so each run makes the same rows. The triggers are off, as they are for rows that logical replication or a restored
--- data dump brings: these views are in the table, and in no aggregate.
+-- A made-up history of a blog: 200,000 page views over the 90 days up to 30 June 2025. Of its 1,000 paths few are
+-- popular and most are not; visitors come back. Everything follows from the number of the page view and a hash of it,
+-- so each run makes the same rows. The triggers are off, as they are for rows that come by logical replication or a
+-- data-only restore. So these page views are in the table, and in no aggregate.
 
 \set ON_ERROR_STOP on
 
@@ -48,7 +48,7 @@ SELECT path, title, page_type, page_type = 'page' OR rank % 25 <> 0
 FROM demo_pages
 WHERE page_type IN ('page', 'blog');
 
--- How many views each day has: growing over the 90 days, fewer at weekends, a peak when a post was widely shared.
+-- How many page views each day has: growing over the 90 days, fewer at weekends, a peak when a post was widely shared.
 CREATE TEMPORARY TABLE demo_days ON COMMIT DROP AS
 SELECT
     day,
@@ -78,9 +78,9 @@ FROM (
         d.views_before + n AS number,
         -- Zipf's law: the page of rank r has views in proportion to 1/r.
         floor(exp(ln(1000.5) * h.first / 4294967296.0))::integer AS rank,
-        -- Visitors of whom the early numbers come back more often, about four views each.
+        -- Visitors with about four page views each; those with low numbers come back more often.
         floor(52000 * (h.second / 4294967296.0) ^ 1.4)::integer AS visitor,
-        -- More by day than by night.
+        -- More page views by day than by night.
         d.day::timestamptz + make_interval(
             secs => floor(86399 * ((n - 0.5) / d.views + 0.08 * sin(2 * pi() * (n - 0.5) / d.views)))
         ) AS viewed_at

@@ -1,4 +1,4 @@
--- What the demonstration needs of its own, in the schema demo: get_stats() asked, timed and kept, to compare answers.
+-- What the demonstration needs, in the schema demo: it calls get_stats(), times it, and keeps the answers to compare.
 
 \set ON_ERROR_STOP on
 
@@ -12,7 +12,7 @@ CREATE TABLE demo.answers (
     answer jsonb NOT NULL
 );
 
--- Asks until five answers or two seconds have passed; keeps the fastest time.
+-- Calls get_stats() until it has five answers or two seconds have passed, and keeps the fastest time.
 CREATE PROCEDURE demo.ask(asked text)
 LANGUAGE plpgsql
 AS $$

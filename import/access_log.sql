@@ -2,24 +2,25 @@
 --
 --     psql -X -d mysite -v log=/var/log/nginx/access.log.gz -f import/access_log.sql
 --
--- The log is in the common or the combined format (what nginx and Apache write), plain or compressed by gzip. It is
--- read by psql, on the machine where psql runs; gzip, tr and awk must be there, as on every Unix.
+-- The log is in the common or the combined format (what nginx and Apache write), plain or compressed by gzip. psql
+-- reads it, on the machine where psql runs; gzip, tr and awk must be there, as on every Unix.
 --
 -- A page view is a line with the method GET, the status 200 and a path that is no static asset. The path is taken as
 -- the log has it, percent signs included, without its query string and fragment. A request for a whole URL
--- (GET http://host/path) counts as one for its path, and a request without a protocol version (HTTP/0.9) as any other.
--- The session is a hash of address and user agent, of the address alone in the common format. The time is the
--- request's own, with its zone.
+-- (GET http://host/path) counts as a request for its path. A request without a protocol version (HTTP/0.9) counts too.
+-- The session is a hash of address and user agent; in the common format it is a hash of the address alone. The time is
+-- that of the request, with its zone.
 --
--- Lines in another format are counted and the first of them shown; they are not imported and stop nothing. Paths
--- over 2,048 bytes are left out and counted. All is one transaction. A log that is imported twice counts twice.
+-- Lines in another format are counted, and the first of them are shown. They are not imported, and do not stop the
+-- import. Paths over 2,048 bytes are left out and counted. All is one transaction. A log that is imported twice counts
+-- twice.
 --
 -- Variables, each given as -v name=value:
 --   log        the file
 --   page_type  an SQL expression over "path" for the type of a page; 'page' unless given. For example
 --              -v page_type="CASE WHEN path = '/' THEN 'home' WHEN path LIKE '/blog/%' THEN 'blog' ELSE 'page' END"
---   triggers   off: do not count the views now. For a first load of many millions of rows. Only a superuser may do
---              this; the statistics are wrong until SELECT site_stats.start_backfill() has been called.
+--   triggers   off: do not count the page views now. For a first load of many millions of rows. Only a superuser can do
+--              this. The statistics are wrong until SELECT site_stats.start_backfill() has been called.
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -72,10 +73,10 @@ CREATE TEMPORARY TABLE access_log_lines (
     line text NOT NULL
 ) ON COMMIT DROP;
 
--- A log holds whatever visitors sent. Read as LATIN1 every byte is a character, so no line can break the load.
--- Control characters are dropped, so the two that COPY is given as delimiter and quote cannot occur. Each line of the
--- log gets a colon in front, which keeps empty lines and one that COPY would take for the end of the data. The last
--- line, =0, says that gzip read the file to its end.
+-- A log holds whatever bytes visitors sent. The log is read as LATIN1, where every byte is a character, so no line
+-- can break the load. Control characters are dropped; COPY uses two of them as delimiter and quote, so these cannot
+-- occur. Each line of the log gets a colon in front. The colon keeps empty lines, and a line that COPY would take for
+-- the end of the data. The last line, =0, says that gzip read the file to its end.
 \if :database_is_utf8
     \encoding LATIN1
 \endif
@@ -91,7 +92,7 @@ BEGIN
 END
 $$;
 
--- The time of a request, or NULL for one that no calendar has, such as 31/Feb, and before 1970.
+-- The time of a request. NULL for a date that no calendar has, such as 31/Feb, and for one before 1970.
 CREATE FUNCTION pg_temp.access_log_time(day_and_time text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 AS $$
@@ -106,7 +107,7 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 
--- The text that was UTF-8 before it was read as LATIN1; unchanged if it was not UTF-8.
+-- The UTF-8 text that was read as LATIN1; unchanged if it was not UTF-8.
 CREATE FUNCTION pg_temp.access_log_text(latin1 text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
 AS $$
@@ -120,9 +121,9 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 
--- address, identity and user, [time], "request", status and size, and in the combined format "referrer" and "user
--- agent", then whatever the site adds. Between quotes a backslash escapes what follows it; the two escapes that matter
--- here are out of the way, as control characters, while the line is split at its quotes.
+-- A line has address, identity and user, [time], "request", status and size. The combined format adds "referrer" and
+-- "user agent"; a site may add more. Between quotes a backslash escapes the next character. While the line is split at
+-- its quotes, control characters stand for the two escapes that matter here.
 CREATE TEMPORARY TABLE access_log_requests ON COMMIT DROP AS
 WITH split AS MATERIALIZED (
     SELECT
@@ -174,7 +175,7 @@ paths AS MATERIALIZED (
         requested_at AS viewed_at,
         split_part(
             split_part(
-                -- Of a whole URL what follows the host; that may be nothing.
+                -- Of a whole URL, the part after the host, which may be empty.
                 CASE WHEN target LIKE '/%' THEN target ELSE regexp_replace(target, '^https?://[^/?#]*/?', '/', 'i') END,
                 '?', 1
             ),

@@ -1,4 +1,4 @@
--- backfill: which views the aggregates count, and the run that makes them count all.
+-- backfill: which page views the aggregates count, and the run that makes them count all.
 --
 -- The invariant: a page view is counted in the aggregates of the current epoch if and only if its id is not in
 -- (cursor, target]. A batch moves the cursor in the transaction that counts its rows.
@@ -118,7 +118,7 @@ CROSS JOIN LATERAL (
     ) AS views_per_second
 ) AS p
 LEFT JOIN LATERAL (
-    -- The holder of the run lock (see src/locks.rs): the worker, or the session of CALL backfill().
+    -- The holder of the run lock (see src/pg/locks.rs): the worker, or the session of CALL backfill().
     SELECT l.pid
     FROM pg_locks AS l
     WHERE l.locktype = 'advisory'
@@ -178,8 +178,8 @@ AS 'MODULE_PATHNAME', 'wait_for_backfill_wrapper';
 COMMENT ON FUNCTION site_stats.wait_for_backfill(interval) IS
     'Waits until the backfill is complete; false if it stopped or failed, or if the timeout passed first.';
 
--- No SECURITY DEFINER and no SET clause here: PostgreSQL forbids both to a procedure that commits. It acts as the
--- owner of page_views inside each turn.
+-- No SECURITY DEFINER and no SET clause here: PostgreSQL forbids both to a procedure that commits. The procedure acts
+-- as the owner of page_views inside each step.
 CREATE PROCEDURE site_stats.backfill(batch_size integer DEFAULT NULL)
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'backfill_wrapper';

@@ -1,5 +1,5 @@
--- page_views: the truth. Every number of this extension is a function of these rows; everything else is derived
--- from them and may be rebuilt. Also the titles that a site gives to its paths.
+-- page_views: the truth. Every number of this extension is derived from these rows and can be rebuilt from them. Also
+-- the titles that a site gives to its paths.
 --
 -- Text keys are compared byte by byte (COLLATE "C"): the fastest order, the same on every server, and the order
 -- in which counters are locked.
@@ -43,16 +43,16 @@ CREATE TABLE site_stats.page_views (
     CONSTRAINT page_views_path_check CHECK (octet_length(path) BETWEEN 1 AND 2048),
     CONSTRAINT page_views_page_type_check CHECK (octet_length(page_type) BETWEEN 1 AND 64),
     CONSTRAINT page_views_session_id_check CHECK (octet_length(session_id) BETWEEN 1 AND 128),
-    -- Days far from any real view (and the infinities) have no place in a calendar of days.
+    -- Days far from any real page view, and the infinities, have no place in a calendar of days.
     CONSTRAINT page_views_viewed_at_check CHECK (
         viewed_at >= '1970-01-01 00:00:00+00'::timestamptz
         AND viewed_at < '10000-01-01 00:00:00+00'::timestamptz
     )
 );
 
--- The windows of record_page_view(), and the views of one session.
+-- For the windows of record_page_view(), and for the page views of one session.
 CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views (session_id, viewed_at);
--- The earliest view, and ranges of time.
+-- For the earliest page view, and for ranges of time.
 CREATE INDEX page_views_viewed_at_idx ON site_stats.page_views (viewed_at);
 
 COMMENT ON TABLE site_stats.page_views IS 'Page views, one row each: the truth that every statistic is computed from.';
@@ -76,7 +76,7 @@ COMMENT ON COLUMN site_stats.content.title IS 'What statistics show for the path
 COMMENT ON COLUMN site_stats.content.page_type IS 'The type that statistics show: blog, page or any other word.';
 COMMENT ON COLUMN site_stats.content.published IS 'Whether the row counts among the published posts and pages.';
 
--- pg_dump carries the truth; the aggregates are rebuilt by the triggers while the views are restored.
+-- pg_dump carries the page views and the titles. The triggers rebuild the aggregates while the page views are restored.
 SELECT pg_extension_config_dump('site_stats.page_views', '');
 SELECT pg_extension_config_dump('site_stats.page_views_id_seq', '');
 SELECT pg_extension_config_dump('site_stats.content', '');

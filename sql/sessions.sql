@@ -1,4 +1,4 @@
--- sessions: who is here now, and the two functions that a site calls.
+-- record: the active sessions, and the two functions that a site calls.
 
 CREATE TABLE site_stats.active_sessions (
     session_id text COLLATE "C" NOT NULL,
@@ -17,7 +17,7 @@ CREATE TABLE site_stats.active_sessions (
     CONSTRAINT active_sessions_longitude_check CHECK (longitude BETWEEN -180 AND 180)
 );
 
--- Who is here, and who has left.
+-- For active sessions, and for those that have left.
 CREATE INDEX active_sessions_last_seen_at_idx ON site_stats.active_sessions (last_seen_at);
 
 COMMENT ON TABLE site_stats.active_sessions IS 'Sessions with a recent heartbeat, one row each.';

@@ -1,9 +1,9 @@
--- stats: the reads. Each answers from one snapshot, writes nothing, and is exact at every moment: the aggregates of
--- the current epoch, plus a direct count over the views that the aggregates do not count yet.
+-- report: the functions that read. Each answers from one snapshot, writes nothing, and is exact at every moment. It
+-- adds a direct count of the page views that the aggregates do not count yet to the aggregates of the current epoch.
 
--- A function that is STABLE sees the snapshot of the statement that calls it, in all of its own statements. Those that
--- read aggregates are two: the one to call has what its own transaction has counted written, and hands over to the
--- one with the query, X_in_snapshot (see src/reads.rs).
+-- All statements of a STABLE function see the snapshot of the statement that calls it. So each function X that reads
+-- aggregates is two functions. X writes what its own transaction has counted, and then calls X_in_snapshot, which has
+-- the query (see src/report/own_writes.rs).
 
 CREATE VIEW site_stats.path_views AS
 SELECT
@@ -56,9 +56,9 @@ HAVING sum(u.views) > 0;
 COMMENT ON VIEW site_stats.daily_views IS
     'Views of each path on each UTC day that has any; exact, but without what its own transaction has not counted yet.';
 
--- One row for a path. A function that returns a table becomes part of the query that calls it; one that returns a
--- value and has a subquery would be a query of its own for each page. A SET clause would keep it from that, so it names
--- every operator with its schema.
+-- One row for a path. A function that returns a table becomes part of the query that calls it. A function that returns
+-- a value and has a subquery would be a query of its own for each page. A SET clause would also keep the function out
+-- of the calling query. So the function has none, and names every operator with its schema.
 CREATE FUNCTION site_stats.page_shown(path text, last_view_id bigint)
 RETURNS TABLE (title text, page_type text)
 LANGUAGE sql

@@ -1,14 +1,15 @@
--- totals: counters of views, kept by triggers and by the backfill through one piece of code.
+-- count: counters of page views. Triggers and the backfill change them through the same code.
 --
--- Each counter is split over slots. A transaction borrows one slot until it ends and is the only writer of that
--- slot's rows meanwhile, so counters never wait for each other; a counter's value is the sum over its slots, and one
--- slot alone may be negative. A row counts only in the epoch that it names: the beginning of a backfill raises the
--- epoch and so empties every counter at once, without touching a row.
+-- Each counter is split over counter slots. A transaction borrows one counter slot until it ends, and is the only
+-- writer of that slot's rows meanwhile. So transactions never wait for each other's counters. A counter's value is the
+-- sum over its counter slots; a single one may be negative. A row counts only in the epoch that it names. The beginning
+-- of a backfill raises the epoch, and so empties every counter at once without touching a row.
 --
--- The library reads and writes these tables directly (src/table.rs), so they are heap tables with these columns first.
+-- The library reads and writes these tables directly (src/pg/heap_table.rs). So they are heap tables, and these columns
+-- come first.
 
--- Less than half of a page is filled: when one transaction writes every row of a page, the new versions fit beside the
--- old ones, and the next transaction finds the room of these again.
+-- Less than half of a block is filled. When one transaction writes every row of a block, the new versions fit beside
+-- the old ones. The next transaction then uses the space of the old ones again.
 CREATE TABLE site_stats.path_totals (
     path text COLLATE "C" NOT NULL,
     slot integer NOT NULL,
@@ -75,8 +76,8 @@ COMMENT ON COLUMN site_stats.sessions.views IS 'Counted views of the session; th
 COMMENT ON COLUMN site_stats.sessions.is_lower_bound IS
     'True of a session that a backfill has found: it may have more views. They are counted when one of them leaves.';
 
--- Without SECURITY DEFINER and SET, which cost a view more than its counting: it runs no statement, but for one as the
--- owner in a TRUNCATE.
+-- Without SECURITY DEFINER and SET, which would cost more than counting a page view does. The function runs no
+-- statement, except one in a TRUNCATE, as the owner.
 CREATE FUNCTION site_stats.count_page_views()
 RETURNS trigger
 LANGUAGE c
@@ -87,8 +88,8 @@ AS 'MODULE_PATHNAME', 'count_page_views_wrapper';
 COMMENT ON FUNCTION site_stats.count_page_views() IS
     'Trigger that adds changed page views to the aggregates, or leaves them to the backfill.';
 
--- A function of its own for the statements that take views away. The library of version 0.1.0 does not have it, so a
--- session that has loaded that library and lives on after an update gets an error, and not a wrong number of visitors.
+-- A function of its own for the statements that take page views away. The library of version 0.1.0 does not have it. So
+-- a database session that still has that library after an update gets an error, and not a wrong number of visitors.
 CREATE FUNCTION site_stats.count_changed_page_views()
 RETURNS trigger
 LANGUAGE c
