@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Small Debian systems in folders (chroots), for what this machine does not have: other versions of PostgreSQL to test
-# with, and machines without Rust to install packages on. Sourced after bin/lib.sh. Needs root, mmdebstrap, and the
-# mirror that apt uses here.
+# Small Debian systems in folders (chroots). They stand for what this machine does not have: other versions of PostgreSQL
+# to test with, and machines without Rust to install packages on. Sourced after bin/lib.sh. Needs root, mmdebstrap, and
+# the mirror that apt uses here.
 #
-# A chroot is made once, kept in build/chroots, and never changed: a command in it runs on a layer of memory above it, in
-# namespaces of its own, and all that it started ends with it.
+# A chroot is made once, kept in build/chroots, and never changed. A command in it runs on a layer of memory above it, in
+# namespaces of its own. All processes that the command started end with it.
 
 # shellcheck disable=SC2034,SC2153  # half of the names are for the scripts, or of bin/lib.sh
 
@@ -60,7 +60,7 @@ need_chroot() {
     case $kind in
     bare) options+=(--include="postgresql-$version") ;;
     tests)
-        # The development package depends on a compiler, which nothing here needs: it is unpacked without.
+        # The development package depends on a compiler, which nothing here needs. So it is unpacked without.
         # shellcheck disable=SC2016  # expanded by mmdebstrap's shell
         options+=(--include="postgresql-$version,perl,libipc-run-perl,diffutils"
             --customize-hook='cd "$1/tmp" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download postgresql-server-dev-'"$version"' libpq-dev &&
@@ -76,7 +76,7 @@ need_chroot() {
     mv "$CHROOT.new" "$CHROOT"
 }
 
-# A pg_config that runs here and answers with the paths of a chroot as they are from here.
+# A pg_config that runs here, and answers with the paths of a chroot as seen from here.
 chroot_pg_config() {
     local chroot=$1 version=$2 program=$1.pg_config loader text
     loader=$(cd "$chroot" && find -H lib64 lib -maxdepth 1 -name 'ld-linux*.so.*' 2>/dev/null | head -n 1)
@@ -89,13 +89,13 @@ exec '$chroot/$loader' --library-path '$chroot/usr/lib/$(uname -m)-linux-gnu' '$
     echo "$program"
 }
 
-# Runs a command as root in a chroot, in $ROOT as it is called here: files of this checkout are there, but cannot be
+# Runs a command as root in a chroot, in the same path $ROOT as here. The files of this checkout are there, but cannot be
 # changed, except for build, which is a folder of its own: in_chroot CHROOT BUILD COMMAND...
 in_chroot() {
     local chroot=$1 build=$2
     shift 2
     mkdir -p "$build" "$CHROOTS/layer"
-    # The chain of signals ends everything inside, however this script ends.
+    # A chain of signals ends everything inside, however this script ends.
     setpriv --pdeathsig KILL unshare --mount --pid --ipc --uts --fork --kill-child --propagation private -- \
         bash "$ROOT/bin/chroot-inside" "$chroot" "$ROOT" "$build" "$CHROOTS/layer" "$@" 9>&-
 }

@@ -1,5 +1,5 @@
--- For pgbench: many views of today, in a transaction that stays open for a moment, so that many are open at once.
--- Variables: first, the number of the first session; rows, how many views; paths, over how many paths.
+-- For pgbench: many page views of today, in a transaction that stays open for a moment, so that many are open at once.
+-- Variables: first, the number of the first session; rows, how many page views; paths, over how many paths.
 \set session :first + random(0, 1000000)
 BEGIN;
 INSERT INTO site_stats.page_views (path, page_type, session_id)

@@ -1,5 +1,5 @@
--- Copies the views of a file into the page_views of the search path, in the server. Prints the process id of the
--- backend, its private memory before that in kB, and the seconds that it took.
+-- Copies the page views of a file into the page_views of the search path, in the server. Prints the process id of the
+-- backend, its private memory before the COPY in kB, and the seconds that the COPY took.
 -- Variable: file.
 
 \set ON_ERROR_STOP on

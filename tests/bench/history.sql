@@ -1,5 +1,5 @@
--- Loads some views of a history with the triggers off, so that nothing has counted them.
--- Variables: first and last, the numbers of these views; views, how many the history has in all.
+-- Loads some page views of a history with the triggers off, so that nothing has counted them.
+-- Variables: first and last, the numbers of these page views; views, how many the history has in all.
 
 \set ON_ERROR_STOP on
 

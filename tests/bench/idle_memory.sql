@@ -1,4 +1,4 @@
--- Prints the private memory of a backend, in kB, that has done no more than begin.
+-- Prints the private memory, in kB, of a backend that has only started.
 
 SELECT pg_backend_pid() AS pid \gset
 \setenv BACKEND :pid

@@ -1,5 +1,5 @@
 -- For pgbench: one page view, as a site's own code writes it, into the page_views of the search path. Sessions come one
--- after another, some hundred of them at a time, and have four views on average.
+-- after another, some hundred of them at a time, and have four page views on average.
 -- Variables: first, the number of the first session; clients; n, 0.
 \set n :n + 1
 \set rank random_zipfian(1, 1000, 1.05)

@@ -1,4 +1,4 @@
--- What the benchmark needs of its own: the schema bench with made-up views and the statistics page as a query, and the
+-- What the benchmark needs: the schema bench with made-up page views and the statistics page as a query, and the
 -- schemas of the baselines. The table of page views is the same in each, with its checks, identity and indexes.
 
 \set ON_ERROR_STOP on
@@ -25,11 +25,11 @@ AS $$
     SELECT '/blog/post-' || rank
 $$;
 
--- The views numbered first to last of a history of that many: a year of a site with that many paths. Views of paths
--- follow Zipf's law: the path of rank r has views in proportion to 1/r; the first views are one of each path. A session
--- has four views on average, in visits of about two, each visit within a hundred views of all and visits at any time
--- of the year: of 500 views in a row there are some 240 sessions. All follows from the number of the view, so each run
--- makes the same rows.
+-- The page views numbered first to last of a history of so many page views: a year of a site with so many paths. Page
+-- views of the paths follow Zipf's law: the path of rank r has page views in proportion to 1/r. The first page views
+-- are one of each path. A session has four page views on average, in visits of about two. Each visit is within a
+-- hundred page views of all; visits are at any time of the year. 500 page views in a row are of some 240 sessions.
+-- All follows from the number of the page view, so each run makes the same rows.
 CREATE FUNCTION bench.views(first_view bigint, last_view bigint, all_views bigint, paths integer)
 RETURNS TABLE (path text, page_type text, session_id text, viewed_at timestamptz)
 LANGUAGE sql
@@ -98,7 +98,7 @@ BEGIN
     VALUES (NEW.path, 1)
     ON CONFLICT (path) DO UPDATE SET views = t.views + 1;
 
-    -- Last, because it is the one row that everybody waits for.
+    -- Last, because it is the one row that every writer waits for.
     UPDATE naive.site_totals SET views = views + 1, visitors = visitors + is_new::integer;
     RETURN NULL;
 END

@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# Turns the measurements of bin/bench into results: ratios within a run, each beside the bar that it has to meet.
+# Turns the measurements of bin/bench into results: ratios within a run, each beside the bar that it must meet.
 #
 #     perl report.pl FILE...                 prints them as two tables
 #     perl report.pl --markdown FILE...      the same for a document
@@ -14,8 +14,8 @@ use warnings;
 use JSON::PP;
 use List::Util qw(max min);
 
-# What is compared: part, what it is, two measurements of which the first is divided by the second, and the bar: at
-# least (>=) or at most (<=). With a "-" in place of the second, the first one stands for itself.
+# What is compared: the part, a description, two measurements, and the bar, at least (>=) or at most (<=). The first
+# measurement is divided by the second. With a "-" in place of the second, the first stands for itself.
 my @figures = (
 	['inserts', 'naive inserts, 1 client, of plain',            'naive, 1 clients',       'plain, 1 clients'],
 	['inserts', 'naive inserts, 16 clients, of plain',          'naive, 16 clients',      'plain, 16 clients'],
@@ -79,7 +79,7 @@ sub median
 	return @sorted % 2 ? $sorted[$middle] : ($sorted[$middle - 1] + $sorted[$middle]) / 2;
 }
 
-# Three digits that count.
+# Three significant digits.
 sub short
 {
 	my ($number) = @_;

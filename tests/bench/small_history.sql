@@ -1,5 +1,5 @@
 -- Gives each variant of the inserts the same history, counted, so that its tables and indexes have a size to speak of.
--- Variable: views, how many.
+-- Variable: views, how many page views.
 
 \set ON_ERROR_STOP on
 

@@ -1,5 +1,5 @@
-# What goes wrong: processes killed and cancelled, servers stopped, locks held, batches that fail; and what is done to
-# backfills meanwhile. Each is planned ahead, from the one random generator, and happens at its time.
+# What goes wrong: processes killed and cancelled, servers stopped, locks held, batches that fail. Also what is done to
+# backfills meanwhile. Each fault is planned ahead, from the one random generator, and happens at its time.
 
 package Faults;
 
@@ -15,9 +15,9 @@ my $views   = 'site_stats.page_views';
 my $reload  = 'SELECT FROM pg_reload_conf();';
 my @set     = ([ 'backfill_batch_delay', 0, 5, 20, 50 ], [ 'backfill_batch_size', 100, 500, 500 ], [ 'counter_slots', 1, 3, 64 ]);
 
-# One fault: { kind, on, sql } is a job for a session, and `undo`, [seconds, sql], one for later; { kind, signal, pid } is a
-# signal to the process that the query finds, and `then`, [seconds, signal], one for later; { kind, server } is what happens
-# to the whole server.
+# One fault. { kind, on, sql } is a job for a session; `undo`, [seconds, sql], is a job for later. { kind, signal, pid } is
+# a signal to the process that the query `pid` finds; `then`, [seconds, signal], is a signal for later. { kind, server } is
+# what happens to the whole server.
 sub fault
 {
 	my ($writers, $with_fault_points) = @_;
@@ -44,7 +44,7 @@ sub fault
 
 sub sql { my ($kind, $sql, @may) = @_; return { kind => $kind, on => 'control', sql => $sql, may => { map { $_ => 1 } @may } } }
 
-# A worker that kills itself, or fails, at a point of a batch. It is taken back after a while.
+# A worker that kills itself, or fails, at a point of a batch. The fault is undone after a while.
 sub in_batch
 {
 	my ($point) = pick([ map { [ 1, $_ ] } qw(locked read counted moved) ]);
@@ -55,13 +55,13 @@ sub in_batch
 		undo => [ between(200, 700) / 1000, $take_back ] };
 }
 
-# What is done to backfills and to the aggregates, by people who know their way about.
+# What people who know site_stats do to backfills and to the aggregates.
 sub disturbance
 {
 	my $start  = sprintf 'SELECT site_stats.start_backfill(%s);', size();
 	my ($name, @values) = pick([ map { [ 1, @$_ ] } @set ]);
 	my $value = $values[ between(0, $#values) ];
-	# A worker that is on its way, and open writers, are reasons to say no.
+	# A worker that is starting, and open writers, are reasons for an error.
 	my ($thing) = pick(
 		[
 			[ 20, sql('start_backfill', $start, '53000') ],

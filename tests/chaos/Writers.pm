@@ -1,9 +1,9 @@
-# What the writers do: transactions of every kind that changes page views, made up from the one random generator.
+# What the writers do: transactions of every kind that changes page views, chosen by the one random generator.
 #
-# None of them may fail for the sake of a counter or of a backfill. So that a deadlock is never the writer's own fault,
-# they keep to one order: a statement locks the rows that it changes by id; a transaction of several statements writes
-# views of one session, changes no rows but its own, and takes ids that nobody else takes. record_page_view() comes first
-# in it, and heartbeat() last.
+# No transaction may fail because of a counter or a backfill. A deadlock must never be the writer's own fault, so writers
+# keep to one order. A statement locks the rows that it changes in the order of their ids. A transaction of several
+# statements writes page views of one session, changes no rows but its own, and takes ids that no other transaction takes.
+# In it, record_page_view() comes first and heartbeat() last.
 
 package Writers;
 
@@ -16,9 +16,9 @@ our @EXPORT_OK = qw(between chance gate_holder history pick transaction);
 my $views    = 'site_stats.page_views';
 my $sequence = q('site_stats.page_views_id_seq');
 
-# Ids of the history are multiples of a step; identity values begin above the last. Of the ids up to there, writers take the
-# multiples and the first two after each as they please, and the others are given out once each: those of the last tenth to
-# transactions that are to hold up a backfill until its end.
+# Ids of the history are multiples of a step; identity values begin above the last. Up to there, writers take the multiples
+# and the first two ids after each as they please. The other ids are given out once each; those of the last tenth go to
+# transactions that are to delay the end of a backfill.
 my $HISTORY = 20_000;
 my $STEP    = 100;
 my $SHARED  = 3;
@@ -49,18 +49,18 @@ sub pick
 
 # ---- values --------------------------------------------------------------------------------------------------------
 
-# Few are popular and most are not.
+# Few paths are popular and most are not.
 sub visitor { return sprintf "'s%d'", chance(0.1) ? between(1_000, 9_999) : int 300 * rand()**2 }
 sub path { return sprintf "'/p%d'", chance(0.02) ? between(100, 999) : int 53 * rand()**2 }
 sub day { return chance(0.3) ? 'DEFAULT' : time_of_day() }
 sub time_of_day { return sprintf "'2025-%02d-%02d %02d:30+00'", between(1, 2), between(1, 28), between(0, 23) }
 
-# A random id up to the last one, and the id of the view that is next to such a place.
+# A random id up to the last one, and the id of the page view next to such an id.
 sub somewhere { return sprintf '(SELECT floor(%.6f * max(m.id))::bigint FROM ONLY %s AS m)', rand, $views }
 sub someone { return sprintf '(SELECT min(n.id) FROM ONLY %s AS n WHERE n.id >= %s)', $views, somewhere() }
 
-# An id inside the history that is not taken, and never was. They jump to and fro: each is a golden section of the range
-# away from the one before.
+# An id inside the history that is not taken, and never was. These ids jump to and fro: each is a golden section of the
+# range away from the one before.
 sub unused_id
 {
 	my $count = ($STEP - $SHARED) * $HISTORY * 9 / 10;
@@ -76,7 +76,7 @@ sub numbered
 	return $STEP * int($number / $in_step) + $SHARED + $number % $in_step;
 }
 
-# Rows that a statement may change: a number of ids from a random place on, locked in their order.
+# Rows that a statement may change: a number of ids from a random one on, locked in order.
 sub chosen
 {
 	my ($count) = @_;
@@ -91,7 +91,8 @@ sub chosen
 	)), 2 * $STEP, somewhere(), $count, $views;
 }
 
-# Many rows: paths, sessions and days from arithmetic with random factors. Now and then of many paths, whose counters fill pages.
+# Many rows: paths, sessions and days from arithmetic with random factors. Now and then there are many paths, whose
+# counters fill blocks.
 sub made_up
 {
 	my ($rows, $id) = @_;
@@ -112,7 +113,7 @@ sub insert
 
 sub insert_many { return sprintf "INSERT INTO $views (path, page_type, session_id, viewed_at) %s;", made_up(between(2, 120), '') }
 
-# Brings back what a TRUNCATE took, and what the deletions took.
+# Brings back the rows that a TRUNCATE and the deletions took.
 sub insert_missing
 {
 	return sprintf "INSERT INTO $views (path, page_type, session_id, viewed_at) %s;",
@@ -144,7 +145,7 @@ sub copy
 	return sprintf "COPY $views (%spath, page_type, session_id, viewed_at) FROM '$file';", $with_ids ? 'id, ' : '';
 }
 
-# Ids that a backfill has still to count, many at once.
+# Many ids at once that a backfill has still to count.
 sub insert_into_range
 {
 	return sprintf q(INSERT INTO %s (id, path, session_id, viewed_at) OVERRIDING SYSTEM VALUE
@@ -199,7 +200,7 @@ sub update
 sub update_values { return update(assignment()) }
 sub update_id { return update('id = DEFAULT') }
 
-# More of them the more views there are beyond those of the beginning.
+# The more page views there are beyond those of the beginning, the more of them.
 sub delete_some
 {
 	my $count = chance(0.5) ? 1 : sprintf '%d + (SELECT greatest(0, count(*) - %d) / 30 FROM ONLY %s)', between(2, 40), $HISTORY, $views;
@@ -217,7 +218,7 @@ sub statements
 	return join "\n", map { chance(0.15) ? insert_unused($visitor) : insert($visitor) } 1 .. between(1, 4);
 }
 
-# Changes of the row that the transaction has inserted last.
+# Changes of the row that the transaction has last inserted.
 sub own_row
 {
 	my ($visitor) = @_;
@@ -269,7 +270,7 @@ sub beat
 	return sprintf q(SELECT site_stats.heartbeat(%s, %s, 'Lisbon', 'Portugal', %.1f, -9.1);), $_[0] || visitor(), path(), 38 + rand;
 }
 
-# One statement under a snapshot that may be older than what it finds, and a look at its own work.
+# One statement under a snapshot that may be older than the rows it finds, then a read of its own work.
 sub one_snapshot
 {
 	my ($level, $folder, $compare) = @_;
@@ -284,7 +285,8 @@ sub one_snapshot
 	  $statement->(), chance(0.5) ? $compare : (), ending();
 }
 
-# A TRUNCATE that waits for nobody for long; half of them are taken back. Identity values stay clear of the history's.
+# A TRUNCATE that does not wait long for other transactions; half of them are rolled back. Identity values stay above
+# the ids of the history.
 sub truncate_table
 {
 	return join "\n", 'BEGIN;', q(SET LOCAL lock_timeout = '800ms';),
@@ -292,7 +294,7 @@ sub truncate_table
 	  chance(0.5) ? insert_many() : (), (chance(0.5) ? 'COMMIT;' : 'ROLLBACK;');
 }
 
-# A transaction that is left prepared; the end of its name says what is to become of it.
+# A transaction that is left prepared; the end of its name says whether it is to be committed.
 sub prepared
 {
 	my ($name) = @_;
@@ -355,7 +357,7 @@ sub transaction
 		'serializable'       => sub { one_snapshot('SERIALIZABLE', $folder, $compare) },
 		'refill'             => \&insert_missing,
 		'truncate'           => \&truncate_table,
-		# The first read has the writes counted, for its own moment; a statement that begins after it sees them in its snapshot.
+		# The first read counts the writes, and answers as of its call. A statement that begins later sees them in its snapshot.
 		'read own writes'    => sub { join "\n", 'BEGIN;', statements(visitor()), 'SELECT FROM site_stats.get_stats();', $compare, ending() });
 	my %may = (
 		'copy with ids'     => ['23505'],

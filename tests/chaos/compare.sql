@@ -1,4 +1,4 @@
--- Every total that is served, beside a direct count: one statement, so one snapshot. Returns where the answer came
+-- Compares every total with a direct count, in one statement and so in one snapshot. Returns where the answer came
 -- from, and each difference.
 
 SELECT 'compared', a.name, a.served, a.counted

@@ -1,14 +1,14 @@
 #!/usr/bin/perl
-# The chaos run: writers of every kind, backfills and faults on a running server, and readers who compare every answer
-# with a direct count all the while. bin/chaos calls it with a new cluster that has the settings of postgresql.conf
-# here; the run kills and starts it as it likes:
+# The chaos run: writers of every kind, backfills and faults on a running server. Readers compare every answer with a
+# direct count all the while. bin/chaos calls it with a new cluster that has the settings of postgresql.conf here. The run
+# kills and starts the server as it likes:
 #
 #     perl run.pl FOLDER_OF_PROGRAMS DATA_FOLDER SOCKET_FOLDER SERVER_LOG SEED CYCLES
 #
-# All random choices come from one generator, cycle after cycle, and do not depend on what the server does: a seed makes
-# the same transactions, faults and backfills each time. How they fall in with each other differs from run to run.
+# All random choices come from one generator, cycle after cycle, and do not depend on what the server does. A seed makes
+# the same transactions, faults and backfills each time. How they interleave differs from run to run.
 #
-# Exits with 0 if every answer was exact, else it says what differed first.
+# Exits with 0 if every answer was exact. Otherwise it prints the first difference.
 
 use strict;
 use warnings;
@@ -26,10 +26,10 @@ my ($programs, $data, $sockets, $log, $seed, $cycles) = @ARGV;
 die "usage: run.pl FOLDER_OF_PROGRAMS DATA_FOLDER SOCKET_FOLDER SERVER_LOG SEED CYCLES\n" unless defined $cycles;
 
 my $WRITERS = 8;
-# Transactions that a writer may come to in a cycle; what is left of them is dropped.
+# The most transactions that a writer can run in a cycle; those that are left over are dropped.
 my $TRANSACTIONS = 80;
-# Seconds between two reads of a reader, between two looks at prepared transactions, and between two lines of progress;
-# and those after which a wait is a hang.
+# Seconds between two reads of a reader, between two checks of prepared transactions, and between two lines of progress;
+# and seconds after which a wait counts as a hang.
 my ($READ, $RESOLVE, $REPORT, $HANG) = (0.1, 0.15, 5, 60);
 
 $| = 1;
@@ -39,7 +39,7 @@ my $copies = "$data/../copies";
 mkdir $copies or die "could not make $copies: $!\n";
 
 my $compare = do { open my $file, '<', "$FindBin::Bin/compare.sql" or die "could not read compare.sql: $!\n"; local $/; <$file> };
-# The lock comes before the snapshot: a TRUNCATE in between would empty the table for this transaction, too.
+# The lock comes before the snapshot. A TRUNCATE in between would empty the table for this transaction, too.
 my $begin    = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\nLOCK TABLE site_stats.page_views IN ACCESS SHARE MODE;";
 my $progress = q(SELECT 'progress', to_jsonb(p) FROM site_stats.backfill_progress AS p;);
 my $check    = q(SELECT 'difference', c.* FROM site_stats.check_totals() AS c LIMIT 10;);
@@ -48,7 +48,7 @@ my $resolve = q(SELECT format('%s PREPARED %L', substring(p.gid FROM '\w+$'), p.
 	WHERE p.prepared < clock_timestamp() - interval '100 ms' \gexec);
 
 my ($cycle, $began_at, $reported_at) = (0, time, time);
-# Whether readers rest.
+# Whether readers pause.
 my $draining = 1;
 my (%writes, %faults, %disturbances, %reads, %setbacks, %sessions, %queue, %frozen, @timers);
 my ($checks, $finished, $crashes) = (0, 0, 0);
@@ -64,7 +64,7 @@ sub failed
 	exit 1;
 }
 
-# Looks at what a session has done: any answer that differs is a failure, and any error but those expected.
+# Checks what a session has done: an answer that differs is a failure, and so is any unexpected error.
 sub judge
 {
 	my ($job) = @_;
@@ -100,7 +100,7 @@ sub described
 	return sprintf 'get_stats(): %s%s is %s, a direct count gives %s', $name, defined $same ? ' from place ' . ($same =~ tr/,//) : '', $served, $counted;
 }
 
-# Nothing has crashed but what was killed, and no internal error was raised.
+# Checks that no process has crashed but those that were killed, and that no internal error was raised.
 my ($log_read, $log_rest) = (0, '');
 
 sub read_log
@@ -153,7 +153,7 @@ sub later { my ($seconds, $action) = @_; push @timers, [ time + $seconds, $actio
 # A moment of everything.
 sub step
 {
-	# Whoever called this is gone, or the cluster is.
+	# The caller of this run is gone, or the cluster is.
 	exit 1 if getppid != $parent || !-d $data;
 	my @due = grep { $_->[0] <= time } @timers;
 	@timers = grep { $_->[0] > time } @timers;
@@ -181,7 +181,8 @@ sub ask
 	return @lines;
 }
 
-# Lets a session do a job, again and again until it works, while all the others go on. Returns the lines of its result.
+# Lets a session do a job, again and again until it succeeds, while all other sessions go on. Returns the lines of its
+# result.
 sub get
 {
 	my ($name, $kind, $sql) = @_;
@@ -241,13 +242,13 @@ sub produce
 		return;
 	}
 	my $name = $fault->{on} eq 'control' ? 'faults' : $fault->{on};
-	# A fault that hits nobody is none.
+	# A fault that hits no process is none.
 	$sessions{$name}->enqueue({ %$fault, done => sub { $faults{ $fault->{kind} }++ if is_done($_[0]) && !($fault->{sql} =~ /^SELECT/ && !@{ $_[0]{lines} }) } });
 	take_back(@{ $fault->{undo} }) if $fault->{undo};
 	return;
 }
 
-# Undoes a fault, however long it takes to get through.
+# Undoes a fault, however long that takes.
 sub take_back
 {
 	my ($seconds, $sql) = @_;
@@ -255,7 +256,7 @@ sub take_back
 	return;
 }
 
-# A signal to a process. If there is no worker to get it, one is started, and it gets it after a while.
+# Sends a signal to a process. If there is no worker to signal, one is started, and signalled after a while.
 sub send_signal
 {
 	my ($fault, $tries) = @_;
@@ -283,9 +284,9 @@ sub disturb
 	return;
 }
 
-# ---- who takes part ------------------------------------------------------------------------------------------------
+# ---- the participants ------------------------------------------------------------------------------------------------
 
-# A session that does the same at intervals.
+# A session that does the same job at intervals.
 sub at_intervals
 {
 	my ($name, $seconds, $job) = @_;
@@ -309,7 +310,7 @@ sub gather
 	$sessions{$_} = Sessions->new($_, finished => \&judge) for qw(control faults holder foreground check);
 	at_intervals('resolver', $RESOLVE, sub { return { kind => 'prepared transactions', sql => $resolve, may => { 55000 => 1, 42704 => 1 } } });
 	at_intervals('reader 1', $READ, sub { return { kind => 'read', sql => join "\n", $begin, $compare, $progress, 'COMMIT;' } });
-	# Twice in one snapshot, with what others commit in between.
+	# Twice in one snapshot, while other transactions commit in between.
 	at_intervals('reader 2', $READ, sub {
 		return { kind => 'read twice', sql => join "\n", $begin, $compare, 'SELECT FROM pg_sleep(0.1);', $compare, $check, $progress, 'COMMIT;' } });
 	return;
@@ -331,7 +332,7 @@ sub run_cycle
 {
 	my ($with_fault_points) = @_;
 	my $length = between(800, 1_600) / 1_000;
-	# In some cycles there is less to do, so that a backfill gets on.
+	# In some cycles there is less to do, so that a backfill makes progress.
 	my ($busy) = pick([ [ 1, 2 ], [ 1, 4 ], [ 2, $WRITERS ] ]);
 	for my $number (1 .. $WRITERS)
 	{
@@ -349,7 +350,7 @@ sub run_cycle
 	return;
 }
 
-# Everybody ends what he is at.
+# Every session finishes its job.
 sub drain
 {
 	$draining = 1;
@@ -375,10 +376,10 @@ sub drain
 	return;
 }
 
-# A backfill that nobody disturbs, once for what was under way and once from the start; then all must be right.
+# Undisturbed backfills: one finishes what was under way, one runs from the start. Then all counts must be right.
 sub settle
 {
-	# Any call takes up what is under way and has lost its worker; nobody has to start it.
+	# Any call resumes a backfill that has lost its worker; no session has to start it.
 	my $until = time + $HANG / 2;
 	while (grep { /^unattended/ } get('check', 'look', q(SELECT FROM site_stats.get_stats();
 		SELECT 'unattended' FROM site_stats.backfill_progress AS p WHERE p.status IN ('requested', 'running') AND p.worker_pid IS NULL;)))

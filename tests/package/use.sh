@@ -22,7 +22,7 @@ bare() {
 }
 
 start() { # start MAJOR
-    # Every file of the server in a folder of memory; listens on a socket only.
+    # Every file of the server is in memory; the server listens on a socket only.
     pg_createcluster "$1" test -- -A trust >/dev/null
     cat >>"/etc/postgresql/$1/test/postgresql.conf" <<SETTINGS
 listen_addresses = ''

@@ -10,7 +10,7 @@ CREATE TABLE peer_pg_ivm.page_views (LIKE site_stats.page_views INCLUDING ALL);
 INSERT INTO peer_pg_ivm.page_views (path, page_type, session_id, viewed_at)
 SELECT v.path, v.page_type, v.session_id, v.viewed_at FROM plain.page_views AS v ORDER BY v.id;
 
--- Each gets its unique index by itself.
+-- pg_ivm gives each its unique index by itself.
 SELECT pgivm.create_immv(
     'peer_pg_ivm.path_totals',
     'SELECT path, count(*) AS views FROM peer_pg_ivm.page_views GROUP BY path'
