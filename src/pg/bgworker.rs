@@ -1,5 +1,7 @@
-//! What every background process of ours is: how it is registered and told which database it is for, how it answers
-//! signals, naps, and keeps its settings to itself.
+//! What all background processes of site_stats share: registration, the database they work in, signals, naps,
+//! settings.
+//!
+//! Invariant: no setting of a database or role changes what such a process sees, or how long it lives.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +13,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::version;
 
-/// What a worker is told, as JSON in its registration. It takes nothing else from the process that launched it.
+/// What a worker is told, as JSON in its registration. It gets nothing else from the process that registered
+/// it.
 ///
-/// That process may have loaded the library of an older version, 0.1.0 on, and the worker loads the newest: so a field is
-/// never taken away, and a new one has a default.
+/// That process may have loaded an older library, from 0.1.0 on, and the worker loads the newest. So no field
+/// is ever removed, and each new field has a default.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Assignment {
-    /// The database: by number, since its name may change.
+    /// The oid of the database, since its name may change.
     database: u32,
 }
 
-/// Registers a process of a kind for a database: `name` is the type that `pg_stat_activity` shows, `main` the function that it
-/// runs. It ends by itself and is never restarted; `watcher` is the process that will wait for that, 0 for none. None if the
-/// server has no slot for it.
+/// Registers a background process for a database. `None` if the server has no free worker slot.
+///
+/// `name` is its type in `pg_stat_activity`, and `main` the function that it runs. It is never restarted.
+/// `watcher` is the pid of the process that waits for its end, 0 for none.
 pub fn launch(
     name: &str,
     main: &str,
@@ -42,10 +46,10 @@ pub fn launch(
         .ok()
 }
 
-/// Answers signals from now on: the first thing that a process does. SIGINT stays with the server: lock timeouts arrive by
-/// it.
+/// Installs the handlers of SIGTERM and SIGHUP, as the first thing in a process. SIGINT keeps the server's
+/// handler: lock timeouts arrive as SIGINT.
 pub fn answer_signals() {
-    // SAFETY: the handlers set flags and a latch, and nothing else.
+    // SAFETY: the handlers only set flags and a latch, which a signal handler may do.
     unsafe {
         version::set_handler(pg_sys::SIGTERM as i32, Some(ask_to_stop));
         version::set_handler(pg_sys::SIGHUP as i32, Some(ask_to_reload));
@@ -53,11 +57,12 @@ pub fn answer_signals() {
     }
 }
 
-/// Connects to the database that the process was launched for. False if it was launched by nobody of ours.
+/// Connects to the database in the process's registration. False if the registration is not one of
+/// site_stats.
 pub fn connect() -> bool {
     let Some(assignment) = assignment() else { return false };
-    // SAFETY: once, before any transaction. As the bootstrap superuser, who may always connect; what is done is done as
-    // the owner of the table.
+    // SAFETY: called once, before any transaction. The bootstrap superuser may always connect; the work
+    // itself is done as the owner of the table.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             pg_sys::Oid::from(assignment.database),
@@ -70,39 +75,39 @@ pub fn connect() -> bool {
 }
 
 fn assignment() -> Option<Assignment> {
-    // SAFETY: the server keeps a copy of the registration for each worker; the text in it ends in NUL.
+    // SAFETY: each worker has the server's copy of its registration; the text in it ends in NUL.
     let extra = unsafe { CStr::from_ptr((*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr()) };
     serde_json::from_slice(extra.to_bytes()).ok()
 }
 
-/// Whether SIGTERM has come, or the postmaster is gone: a process that is never idle notices that nowhere else, and no new
-/// server can start while it runs.
+/// Whether SIGTERM has arrived, or the postmaster is gone. A process that is never idle notices the second
+/// nowhere else, and no new server can start while it runs.
 pub fn is_stopping() -> bool {
     STOP.load(Ordering::SeqCst) || is_orphan()
 }
 
-/// Whether the server that this process belongs to is no more.
+/// Whether the postmaster of this process is gone.
 pub fn is_orphan() -> bool {
     let events = pg_sys::WL_TIMEOUT | pg_sys::WL_POSTMASTER_DEATH;
-    // SAFETY: waits for nothing and for no time, only to be told.
+    // SAFETY: no latch is given, and the timeout is 0, so the call only reports the postmaster's death.
     let events =
         unsafe { pg_sys::WaitLatch(std::ptr::null_mut(), events as i32, 0, pg_sys::PG_WAIT_EXTENSION) };
     events as u32 & pg_sys::WL_POSTMASTER_DEATH != 0
 }
 
-/// Sleeps on the process's latch until something sets it, or for that long; without a time, until something does.
+/// Sleeps until the process's latch is set, or until `time` is over. `None` is no limit.
 pub fn wait(time: Option<Duration>) {
     let timeout = if time.is_some() { pg_sys::WL_TIMEOUT } else { 0 };
     let events = pg_sys::WL_LATCH_SET | timeout | pg_sys::WL_EXIT_ON_PM_DEATH;
     let milliseconds = time.map_or(-1, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX).max(1));
-    // SAFETY: the latch of this process, which is reset before the next look at what it announces.
+    // SAFETY: the latch belongs to this process. It is reset before the caller looks at what it announces.
     unsafe {
         pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds as _, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
 }
 
-/// Sleeps on the process's latch, and answers interrupts. Whatever else sets the latch does not cut it short.
+/// Sleeps for `time`, and answers interrupts. Setting the latch does not shorten the sleep.
 pub fn nap(time: Duration) {
     let end = Instant::now() + time;
     loop {
@@ -115,10 +120,11 @@ pub fn nap(time: Duration) {
     }
 }
 
-/// How long to stay away after giving way for the `waits`th time in a row: longer each time, and not the same for all.
+/// How long to pause after yielding for the `waits`th time in a row. The pause grows, and differs between
+/// processes.
 pub fn backoff(waits: u32) -> Duration {
     let longest = 50u64 << waits.min(5);
-    // SAFETY: a plain number of this process.
+    // SAFETY: a global integer of this process.
     let process = unsafe { pg_sys::MyProcPid }.unsigned_abs();
     Duration::from_millis(
         longest / 2 + u64::from(process.wrapping_mul(2_654_435_761).wrapping_add(waits)) % longest,
@@ -128,11 +134,11 @@ pub fn backoff(waits: u32) -> Duration {
 /// Set by SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// SIGTERM: ends any wait, for a lock too, with an error that undoes the turn; the loop then sees `STOP` and returns. The
-/// server's own handler for workers would throw the error from inside the signal handler.
+/// SIGTERM: ends any wait, also for a lock, with an error that undoes the step. The loop then sees `STOP` and
+/// returns. The server's own handler for workers would raise the error inside the signal handler.
 extern "C-unwind" fn ask_to_stop(_signal: i32) {
     STOP.store(true, Ordering::SeqCst);
-    // SAFETY: what the server's own handlers do: flags, and the latch of this process.
+    // SAFETY: sets flags and the latch of this process, as the server's own handlers do.
     unsafe {
         pg_sys::QueryCancelPending = 1;
         pg_sys::InterruptPending = 1;
@@ -140,17 +146,17 @@ extern "C-unwind" fn ask_to_stop(_signal: i32) {
     }
 }
 
-/// SIGHUP: the configuration is read again before the next turn.
+/// SIGHUP: the configuration is read again before the next step.
 extern "C-unwind" fn ask_to_reload(_signal: i32) {
-    // SAFETY: as above.
+    // SAFETY: sets a flag and the latch of this process, as the server's own handlers do.
     unsafe {
         pg_sys::ConfigReloadPending = 1;
         pg_sys::SetLatch(pg_sys::MyLatch);
     }
 }
 
-/// Settings of the database or role must not change what the process sees or how long it lives: as autovacuum does. And one
-/// that is better for others while this process works.
+/// Fixes the settings of which a database or role could change what the process sees, or how long it lives.
+/// Autovacuum does the same. One more setting is for the sake of other processes.
 pub fn pin_settings() {
     let fixed = [
         (c"search_path", c"pg_catalog, pg_temp"),
@@ -168,21 +174,22 @@ pub fn pin_settings() {
     for (name, value) in fixed.iter().chain(version::TIMEOUTS) {
         set(name, value, pg_sys::GucSource::PGC_S_OVERRIDE);
     }
-    // Pages that a full cache makes this process write must not pile up in the operating system, either: see `growth`. What the
-    // server's configuration says goes before this.
+    // This process writes dirty blocks of a full buffer cache. They must not pile up in the operating system,
+    // either: see `writeback`. A value in the server's configuration takes precedence.
     set(c"backend_flush_after", c"256kB", pg_sys::GucSource::PGC_S_DYNAMIC_DEFAULT);
 }
 
 fn set(name: &CStr, value: &CStr, source: pg_sys::GucSource::Type) {
-    // SAFETY: NUL-terminated strings, which are copied.
+    // SAFETY: both strings end in NUL, and the server copies them.
     unsafe {
         pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), pg_sys::GucContext::PGC_SUSET, source);
     }
 }
 
-/// Reads the configuration again if that was asked for.
+/// Reads the configuration again if SIGHUP asked for it.
 pub fn reload_settings() {
-    // SAFETY: a flag set by the signal handler, and the server's own way to answer it, outside any transaction.
+    // SAFETY: the signal handler has set the flag. The callers are outside a transaction, as
+    // `ProcessConfigFile` needs.
     unsafe {
         if pg_sys::ConfigReloadPending != 0 {
             pg_sys::ConfigReloadPending = 0;
@@ -191,11 +198,11 @@ pub fn reload_settings() {
     }
 }
 
-/// What `pg_stat_activity` shows as the query; empty for none.
+/// Sets the query that `pg_stat_activity` shows; empty for none.
 pub fn report_activity(what: &CStr) {
     let state =
         if what.is_empty() { pg_sys::BackendState::STATE_IDLE } else { pg_sys::BackendState::STATE_RUNNING };
-    // SAFETY: the text is copied.
+    // SAFETY: the text ends in NUL, and the server copies it.
     unsafe { pg_sys::pgstat_report_activity(state, what.as_ptr()) };
 }
 

@@ -1,8 +1,9 @@
-//! The names of our tables, and changes of relations: what a process remembers of the catalog, and who is told that it is
-//! so no more.
+//! The oids of our tables, and notices of changed relations.
 //!
-//! The server has room for ten callbacks of all extensions together, so this module registers one for all of ours, and calls
-//! the functions that other modules give it with `watch`.
+//! Invariant: a cached oid is dropped when its table or any schema changes.
+//!
+//! The server has room for only ten relcache callbacks of all extensions together. So this module registers
+//! one, and passes its notices on to the functions that other modules give to `watch`.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -12,19 +13,20 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::error;
 
-/// To be called when relations change; it is given a test whether one of them has.
+/// A function to call when relations change. Its argument tests whether a relation is among them.
 pub type Watcher = fn(&dyn Fn(pg_sys::Oid) -> bool);
 
 thread_local! {
-    /// Tables that were looked up, each as long as neither it nor a schema has changed.
+    /// The tables looked up so far; an entry is dropped when its table or a schema changes.
     static TABLES: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
-    /// How often this process was told of a change. What it looks up while it hears of one, it may find as it was before.
+    /// How many changes this process has heard of. A look-up during which this number rises may have found an
+    /// old state.
     static CHANGES: Cell<u64> = const { Cell::new(0) };
-    /// Functions of other modules that are called when relations change.
+    /// The functions that other modules gave to `watch`.
     static WATCHERS: RefCell<Vec<Watcher>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The table `site_stats.<name>` as it is called now.
+/// The oid of the table that is called `site_stats.<name>` now.
 pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
     let known =
         TABLES.with_borrow(|tables| tables.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid));
@@ -32,7 +34,8 @@ pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
         return Ok(table);
     }
     let changes = CHANGES.get();
-    // SAFETY: look-ups in the system caches with NUL-terminated names; a transaction is open.
+    // SAFETY: both names end in NUL. The system caches need a transaction; only functions and steps call
+    // this, inside one.
     let found = unsafe {
         match pg_sys::get_namespace_oid(c"site_stats".as_ptr(), true) {
             pg_sys::InvalidOid => pg_sys::InvalidOid,
@@ -53,29 +56,29 @@ pub fn page_views() -> Result<pg_sys::Oid, ErrorReport> {
     table(c"page_views")
 }
 
-/// Tells every process, when this transaction commits, that what it knows of a relation is so no more; and this process, when
-/// it rolls back.
+/// Sends a relcache invalidation for a relation: to every process when this transaction commits, to this
+/// process also when it rolls back.
 pub fn announce_change(relation: pg_sys::Oid) {
-    // SAFETY: a transaction is open and the relation exists.
+    // SAFETY: the callers run in a transaction, and have the oid of an existing relation from `table`.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
 }
 
-/// Has a function called when a relation changes. To be called once for each, when the library is loaded.
+/// Calls a function at each relcache invalidation from now on. For `_PG_init`: once for each function.
 pub fn watch(watcher: Watcher) {
     WATCHERS.with_borrow_mut(|watchers| watchers.push(watcher));
 }
 
-/// Has the server call this module when a relation or a schema changes.
+/// Registers the callbacks of this module. For `_PG_init`.
 pub fn register() {
     let (schemas, nothing) = (pg_sys::SysCacheIdentifier::NAMESPACEOID as i32, pg_sys::Datum::from(0));
-    // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
+    // SAFETY: `_PG_init` calls this once in a process. The library with the callbacks is never unloaded.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changes), nothing);
         pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changes), nothing);
     }
 }
 
-/// Forgets what is known of a relation, or of all of them, and passes it on.
+/// Forgets the relation, or all of them for `InvalidOid`, and tells the watchers.
 #[pg_guard]
 extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     let is_it = |known| relation == pg_sys::InvalidOid || relation == known;
@@ -83,13 +86,13 @@ extern "C-unwind" fn relation_changes(_argument: pg_sys::Datum, relation: pg_sys
     WATCHERS.with_borrow(|watchers| watchers.iter().for_each(|watcher| watcher(&is_it)));
 }
 
-/// Forgets whose tables are whose: one schema may have been renamed, and another one have its name.
+/// Forgets all tables: a schema may have been renamed, and another schema may have its name now.
 #[pg_guard]
 extern "C-unwind" fn schema_changes(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     forget_tables(|_| true);
 }
 
-/// Forgets the names of tables, and has one that is being looked up not be remembered.
+/// Forgets the oids of tables. A look-up under way sees `CHANGES` rise, and does not remember its result.
 fn forget_tables(is_one: impl Fn(pg_sys::Oid) -> bool) {
     CHANGES.set(CHANGES.get().wrapping_add(1));
     TABLES.with_borrow_mut(|tables| tables.retain(|(_, table)| !is_one(*table)));

@@ -1,7 +1,7 @@
-//! The calling convention of functions that are not pgrx's own.
+//! The calling convention of C functions that pgrx does not declare.
 
-/// Declares to the server that a function takes its arguments in version 1 of the calling convention, as all functions do.
-/// The argument is the name `pg_finfo_`, followed by that of the function.
+/// Declares that a function uses version 1 of the server's calling convention, as all functions do. The
+/// argument is `pg_finfo_` followed by the name of the function.
 macro_rules! finfo_v1 {
     ($name:ident) => {
         #[unsafe(no_mangle)]

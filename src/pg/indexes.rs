@@ -1,5 +1,7 @@
-//! All indexes of a table, maintained as the executor does: by its own function, so that one which the owner adds is maintained
-//! too.
+//! The indexes of a table, and new entries in them.
+//!
+//! Invariant: each index of the table gets its entries, also one that the owner of the table has added. For
+//! that the executor's own function writes them.
 
 use std::ptr::{NonNull, null_mut};
 
@@ -7,7 +9,7 @@ use pgrx::pg_sys;
 
 use crate::pg::version::{self, NeedsIndexes};
 
-/// All indexes of a table, open to be written.
+/// All indexes of a table, open for writing.
 pub struct Indexes {
     executor: NonNull<pg_sys::EState>,
     relation: NonNull<pg_sys::ResultRelInfo>,
@@ -15,10 +17,13 @@ pub struct Indexes {
 }
 
 impl Indexes {
+    /// Opens all indexes of a table.
+    ///
     /// # Safety
     /// The relation must be open, and locked for writing, until `close`.
     pub unsafe fn open(relation: pg_sys::Relation) -> Self {
-        // SAFETY: as the caller vouches. The relation is in no range table, which index 0 says.
+        // SAFETY: the caller guarantees an open and locked relation. Range table index 0 says that it is in
+        // no range table.
         unsafe {
             let executor = pg_sys::CreateExecutorState();
             let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
@@ -27,7 +32,7 @@ impl Indexes {
             pg_sys::ExecOpenIndices(target, false);
             let slot =
                 pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
-            // Neither is null: the server would have raised an error.
+            // Neither pointer is null: the server raises an error instead.
             Indexes {
                 executor: NonNull::new_unchecked(executor),
                 relation: NonNull::new_unchecked(target),
@@ -36,9 +41,9 @@ impl Indexes {
         }
     }
 
-    /// Closes them; their locks stay until the transaction ends.
+    /// Closes the indexes; their locks stay until the transaction ends.
     pub fn close(self) {
-        // SAFETY: all of it was opened by `open`, and is not used any more.
+        // SAFETY: `open` made all three, and `self` is consumed.
         unsafe {
             pg_sys::ExecCloseIndices(self.relation.as_ptr());
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
@@ -46,12 +51,13 @@ impl Indexes {
         }
     }
 
-    /// Adds a tuple; false if another one has its key already, where that may be.
+    /// Adds a tuple to the indexes. False if the entry is `UnlessThere` and another tuple has the key.
     ///
     /// # Safety
-    /// The tuple must be in the table, at the place that it names.
+    /// The tuple must be in the table, at the tid in its `t_self`.
     pub unsafe fn insert(&self, tuple: pg_sys::HeapTuple, entry: IndexEntry) -> bool {
-        // SAFETY: as the caller vouches; the slot lets go of the tuple before anybody frees it.
+        // SAFETY: the caller guarantees that the tuple is in the table. The slot is cleared before the caller
+        // can free it.
         unsafe {
             pg_sys::ExecStoreHeapTuple(tuple, self.slot, false);
             let is_in = self.insert_from(self.slot, entry);
@@ -60,13 +66,13 @@ impl Indexes {
         }
     }
 
-    /// As `insert`, of the tuple in a slot.
+    /// As `insert`, for the tuple in a slot.
     ///
     /// # Safety
-    /// The slot must hold a tuple that is in the table, at the place that it names.
+    /// The slot must hold a tuple that is in the table, at the tid in its `tts_tid`.
     pub unsafe fn insert_from(&self, slot: *mut pg_sys::TupleTableSlot, entry: IndexEntry) -> bool {
         let mut conflict = false;
-        // SAFETY: as the caller vouches; table, executor and slot belong together.
+        // SAFETY: the caller guarantees a tuple of the table in the slot; `open` has opened the indexes.
         unsafe {
             version::insert_index_tuples(
                 self.relation.as_ptr(),
@@ -83,12 +89,12 @@ impl Indexes {
     }
 }
 
-/// Why a tuple comes into the indexes.
+/// Why a tuple needs index entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum IndexEntry {
     New,
-    /// A new row, unless another one has its key.
+    /// A new row, unless another row has its key.
     UnlessThere,
-    /// A new version of a row, which is not found by the entries of the old one.
+    /// A new version of a row that the entries of the old version do not lead to: an update that is not HOT.
     Moved(NeedsIndexes),
 }

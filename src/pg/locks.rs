@@ -1,7 +1,12 @@
-//! Locks that no user can take: advisory locks of classes of our own (`objsubid` in `pg_locks`), where the two that
-//! SQL offers are 1 and 2. All but one last to the end of the transaction and are let go by a rollback to a savepoint.
+//! Locks of site_stats, which no user can take: advisory locks with values of `objsubid` that SQL cannot use.
+//! The advisory locks of SQL have 1 and 2 there.
 //!
-//! Everybody takes locks in one order: `page_views`, gate, state row, slot, aggregates.
+//! Locks of `Run` and `Maintenance` can be held by a process, beyond its transactions. All others end with
+//! the transaction, and a rollback to a savepoint releases those taken since.
+//!
+//! All code takes locks in one order: session, `page_views`, gate, rows of `sessions`, counters. A counter
+//! slot is never waited for. A step of a backfill writes the state row last; a TRUNCATE writes it with
+//! `page_views` locked.
 
 use std::ffi::c_int;
 
@@ -13,23 +18,25 @@ use crate::pg::version;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Class {
-    /// Which views are counted. Exclusive: a batch, the beginning of a backfill, a TRUNCATE. Shared: a writer of views
-    /// in `(cursor, target]`.
+    /// The cursor: which page views are counted.
+    ///
+    /// Exclusive: a batch, the beginning of a backfill, a TRUNCATE. Shared, during a backfill: a writer of
+    /// page views with ids up to the target, or one that takes page views away.
     Gate = 0x5301,
-    /// One run at a time: held by the process that runs a backfill, for as long as it does. The view
-    /// `backfill_progress` names its holder by this number, 21250.
+    /// One run of a backfill at a time. A process holds it while it runs a backfill, a transaction while it
+    /// does a step. The SQL view `backfill_progress` finds the holder by this number, 21250.
     Run = 0x5302,
     /// A request to start or stop a backfill that is not committed yet.
     Request = 0x5303,
-    /// The rows of one slot; the key is the slot.
+    /// The rows of one counter slot; the key is the number of the slot.
     Slot = 0x5304,
-    /// `record_page_view()` for one session; the key is a hash of its id.
+    /// `record_page_view()` for one session; the key is a hash of the session's id.
     Session = 0x5305,
-    /// One maintenance at a time: held by the process that does it, until it exits.
+    /// One maintenance at a time: a maintenance worker holds it until it exits.
     Maintenance = 0x5306,
 }
 
-/// Who else may hold the lock.
+/// Whether other processes may hold the lock, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Shared,
@@ -51,19 +58,21 @@ impl Mode {
 pub struct Lock(pg_sys::LOCKTAG);
 
 impl Lock {
-    /// The lock of a class for our table; `page_views` names it, so that an extension made anew has new locks.
+    /// The lock of a class. Its tag has the oid of `page_views`, so a new installation of the extension has
+    /// new locks.
     pub fn new(class: Class, page_views: pg_sys::Oid, key: u32) -> Self {
         Self::with_fields(class, page_views.to_u32(), key)
     }
 
-    /// The lock of a session; two sessions of one hash share it, which costs time and nothing else.
+    /// The lock of a session. Two sessions with the same hash share it; then one can wait for the other,
+    /// needlessly.
     pub fn of_session(hash: u64) -> Self {
         Self::with_fields(Class::Session, (hash >> 32) as u32, hash as u32)
     }
 
     fn with_fields(class: Class, field2: u32, field3: u32) -> Self {
         Lock(pg_sys::LOCKTAG {
-            // SAFETY: a plain number of this process.
+            // SAFETY: a global integer, set when the process connects to its database.
             locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
             locktag_field2: field2,
             locktag_field3: field3,
@@ -73,45 +82,48 @@ impl Lock {
         })
     }
 
-    /// Takes the lock until the transaction ends; waits, at most for `lock_timeout`.
+    /// Takes the lock until the transaction ends; waits at most for `lock_timeout`.
     pub fn acquire(&self, mode: Mode) {
-        // SAFETY: the tag is whole; a transaction is open, as always when this code runs.
+        // SAFETY: `with_fields` has set the whole tag. The callers run in a transaction, whose resource owner
+        // gets the lock.
         unsafe { pg_sys::LockAcquire(&self.0, mode.number(), false, false) };
     }
 
-    /// Takes the lock until the transaction ends if it is free, or held by this transaction already.
+    /// Takes the lock until the transaction ends, if it is free or this transaction holds it. False
+    /// otherwise.
     pub fn try_acquire(&self, mode: Mode) -> bool {
-        // SAFETY: as above.
+        // SAFETY: `with_fields` has set the whole tag. The callers run in a transaction, whose resource owner
+        // gets the lock.
         let result = unsafe { pg_sys::LockAcquire(&self.0, mode.number(), false, true) };
         result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
     }
 
-    /// Takes the lock for as long as the process lives, or until `release_from_process`, if it is free.
+    /// Takes the lock, if it is free, until `release_from_process` or the end of the process.
     pub fn try_acquire_for_process(&self) -> bool {
-        // SAFETY: as above.
+        // SAFETY: `with_fields` has set the whole tag. A session lock needs no resource owner.
         let result = unsafe { pg_sys::LockAcquire(&self.0, Mode::Exclusive.number(), true, true) };
         result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
     }
 
-    /// Lets go of a lock taken with `try_acquire_for_process`.
+    /// Releases a lock taken with `try_acquire_for_process`.
     pub fn release_from_process(&self) {
-        // SAFETY: as above; letting go of a lock that is not held is a warning.
+        // SAFETY: `with_fields` has set the whole tag. To release a lock that is not held is only a warning.
         unsafe { pg_sys::LockRelease(&self.0, Mode::Exclusive.number(), true) };
     }
 
-    /// Whether nobody holds the lock exclusively. Holds nothing afterwards.
+    /// Whether no other process holds the lock exclusively. The call leaves no lock behind.
     pub fn is_free(&self) -> bool {
         let free = self.try_acquire(Mode::Shared);
         if free {
-            // SAFETY: just taken by this transaction in this mode.
+            // SAFETY: `try_acquire` has just taken the lock in this mode.
             unsafe { pg_sys::LockRelease(&self.0, Mode::Shared.number(), false) };
         }
         free
     }
 
-    /// Whether this transaction, or this process, holds the lock exclusively.
+    /// Whether this process holds the lock exclusively, itself or by its transaction.
     pub fn is_held(&self) -> bool {
-        // SAFETY: the tag is whole.
+        // SAFETY: `with_fields` has set the whole tag.
         unsafe { version::holds_lock(&self.0, Mode::Exclusive.number()) }
     }
 }

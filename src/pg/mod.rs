@@ -1,4 +1,4 @@
-//! The ways into PostgreSQL that pgrx does not have. This room knows nothing of page views.
+//! The ways into PostgreSQL that pgrx does not have. This room uses no other room.
 
 pub mod bgworker;
 pub mod catalog;

@@ -1,5 +1,7 @@
-//! Scans without a plan: of a table by an index, and of tables of a few rows. For what is asked for each page view, statement
-//! or batch, where a query costs more than its answer.
+//! Scans without a plan: of a table by an index, and of tables of a few rows.
+//!
+//! For questions that arise for each page view, statement or batch. A planned query would cost more than its
+//! answer.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -10,24 +12,25 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::pg::datum::Column;
 use crate::pg::{catalog, version};
 
-/// A condition of a scan: the column of the index, the operator's strategy and its function, and the value.
+/// A condition of a scan: the column of the index, the strategy and the function of the operator, and the
+/// value.
 pub type Condition = (Column, u32, u32, pg_sys::Datum);
 
-/// Whether a table has no row that is committed now, or this transaction's own.
+/// Whether a table has no row: neither one that is committed now nor one of this transaction.
 pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
-    // SAFETY: a transaction is open.
+    // SAFETY: `GetLatestSnapshot` needs an open transaction; only functions and steps call this, inside one.
     show_first(catalog::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
 }
 
-/// Shows a row of a small table as a snapshot sees it, the first one met; nothing if there is none. What is shown lives as long
-/// as `show` runs.
+/// Calls `show` with the first row of a small table that the snapshot shows, or with `None`. The values live
+/// until `show` returns.
 pub fn show_first<R>(
     table: pg_sys::Oid,
     snapshot: pg_sys::Snapshot,
     show: impl FnOnce(Option<&[Option<pg_sys::Datum>]>) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
-    // SAFETY: the table is locked and open from here to `table_close`, the snapshot is registered for as long as the
-    // scan uses it, and the tuple is read before the scan ends. An error in between aborts the transaction, which
+    // SAFETY: the table is open and locked from here to `table_close`. The snapshot is registered while the
+    // scan uses it. The tuple is read before the scan ends. An error in between aborts the transaction, which
     // closes all three.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
@@ -51,8 +54,8 @@ pub fn show_first<R>(
     }
 }
 
-/// Shows the rows that a snapshot shows and that fulfil the conditions, in the order of the index, until `show` returns false.
-/// A row stays as it is while it is shown.
+/// Calls `show` with each row that the snapshot shows and that meets the conditions, in the order of the
+/// index, until `show` returns false. The tuple stays valid while `show` runs.
 pub fn by_index(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
@@ -61,9 +64,9 @@ pub fn by_index(
     mut show: impl FnMut(pg_sys::HeapTuple) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
     let mut keys = [pg_sys::ScanKeyData::default(); 2];
-    // SAFETY: both exist and are locked before they are looked at; the snapshot is registered for as long as the scan. An error
-    // in between aborts the transaction, which closes all. The collation of a condition is C, which is that of our indexes. A row
-    // stays as it is until the slot is given the next one.
+    // SAFETY: table and index are locked when they are opened. The snapshot is registered as long as the scan
+    // runs. The slot pins the tuple's buffer until it gets the next tuple. An error aborts the transaction,
+    // which closes all. The conditions compare in collation C, which is that of our indexes.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);

@@ -1,4 +1,5 @@
-//! What a transaction sees: one snapshot or several, and whether it has written on top of what it does not see.
+//! Snapshots of a transaction, and whether it has written a row on top of a version that its snapshot does
+//! not show.
 
 use std::cell::Cell;
 
@@ -6,33 +7,34 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 thread_local! {
-    /// This transaction has written on top of a row that its snapshot does not show.
+    /// This transaction has updated a row on top of a version that its snapshot does not show.
     static BUILT_ON_NEWER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the transaction sees one snapshot from its first statement to its end.
+/// Whether the transaction uses one snapshot from its first statement to its end: REPEATABLE READ or
+/// SERIALIZABLE.
 pub fn uses_one_snapshot() -> bool {
-    // SAFETY: a plain integer of this process.
+    // SAFETY: a global integer of this process.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-/// Runs `work` with a snapshot, for code of the server that wants some snapshot to be there: to fetch a long value from where it
-/// is kept, say. What counts takes its own.
+/// Runs `work` with an active snapshot. Some code of the server needs one, for example to fetch a TOASTed
+/// value. Code that counts takes a snapshot of its own.
 pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
-    // SAFETY: a transaction is open; an error that is raised pops the snapshot with it.
+    // SAFETY: the callers run in a transaction. If `work` raises an error, its abort pops the snapshot.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     let result = work();
-    // SAFETY: as pushed above.
+    // SAFETY: the snapshot pushed above is still on top.
     unsafe { pg_sys::PopActiveSnapshot() };
     result
 }
 
-/// Runs `work` with a snapshot of what is committed now, in which this transaction has done nothing yet.
+/// Runs `work` with a snapshot that shows what is committed now, without this transaction's own changes.
 pub fn without_own_changes<R>(
     work: impl FnOnce(pg_sys::Snapshot) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
-    // SAFETY: a transaction is open. Registering makes a copy, which is ours to change; an error in between ends the
-    // transaction, which lets go of it.
+    // SAFETY: the callers run in a transaction. `RegisterSnapshot` makes a copy, so `curcid` can be changed.
+    // An error aborts the transaction, which releases the copy.
     unsafe {
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         (*snapshot).curcid = pg_sys::FirstCommandId;
@@ -42,18 +44,18 @@ pub fn without_own_changes<R>(
     }
 }
 
-/// Notes that a row was written on top of a version that the transaction's snapshot does not show: its own reads would mix
-/// the two.
+/// Notes that this transaction updated a row on top of a version that its snapshot does not show. The
+/// transaction's own reads would mix the two.
 pub fn note_newer_than_snapshot() {
     BUILT_ON_NEWER.set(true);
 }
 
-/// Whether that has happened in this transaction.
+/// Whether `note_newer_than_snapshot` was called in this transaction.
 pub fn is_built_on_newer() -> bool {
     BUILT_ON_NEWER.get()
 }
 
-/// To be called when the transaction has ended.
+/// Clears the note. To be called at the end of each transaction.
 pub fn forget() {
     BUILT_ON_NEWER.set(false);
 }

@@ -1,7 +1,8 @@
-//! Statements that are prepared once in a process and kept, run under the snapshot that the caller chooses.
+//! SQL statements that a process prepares once and keeps.
 //!
-//! pgrx decides by itself, from whether the transaction has written, if a statement gets a fresh snapshot or an old one;
-//! here that choice decides whether a view is counted, so it is always made in words.
+//! Invariant: the caller chooses the snapshot of each statement. pgrx would choose it by whether the
+//! transaction has written. Here the snapshot decides whether a page view is counted, so the choice is always
+//! explicit.
 
 use std::ffi::CString;
 use std::marker::PhantomData;
@@ -12,21 +13,22 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::error;
 
-/// What a statement sees.
+/// The snapshot that a statement uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotKind {
-    /// What is committed now, and what this transaction did; in REPEATABLE READ, the transaction's snapshot.
+    /// What is committed now, with this transaction's own changes. In REPEATABLE READ the transaction's
+    /// snapshot.
     Current,
-    /// What is committed now, and what this transaction did, at any isolation level.
+    /// What is committed now, with this transaction's own changes, at any isolation level.
     Latest,
-    /// What the calling statement sees. For statements that only read.
+    /// The snapshot of the calling statement. For statements that only read.
     Statement,
 }
 
-/// An open connection to SPI; what statements return lives until it is closed.
+/// An open connection to SPI. The results of its statements live until it is closed.
 pub struct Connection(PhantomData<*const ()>);
 
-/// Opens a connection, runs `work` and closes it, with all memory of the statements.
+/// Opens a connection, runs `work` and closes the connection. Closing frees the memory of all its statements.
 pub fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
     pgrx::Spi::connect_mut(|_client| work(&Connection(PhantomData)))
 }
@@ -57,8 +59,9 @@ impl Statement {
         let nulls: Vec<std::ffi::c_char> =
             arguments.iter().map(|argument| if argument.is_some() { b' ' } else { b'n' } as _).collect();
         let plan = self.plan()?;
-        // SAFETY: an SPI connection is open, as `_connection` shows; the plan is a kept one, the arrays have an element
-        // for each parameter, of its type. The latest snapshot is pushed by SPI for the time of the statement.
+        // SAFETY: `_connection` shows that SPI is connected. The plan is a kept one. Each array has an
+        // element for each parameter, of its type. SPI itself pushes the latest snapshot while the statement
+        // runs.
         let code = unsafe {
             match see {
                 SnapshotKind::Current => {
@@ -82,7 +85,7 @@ impl Statement {
         if code < 0 {
             return Err(error::internal("SPI_execute_plan", code));
         }
-        // SAFETY: written by the statement just run.
+        // SAFETY: the statement that has just run has set both.
         let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
         Ok(Rows { table, count: usize::try_from(processed).unwrap_or(usize::MAX), connection: PhantomData })
     }
@@ -96,13 +99,14 @@ impl Statement {
             return Err(error::internal("SPI_prepare", pg_sys::SPI_ERROR_ARGUMENT));
         };
         let count = i32::try_from(self.parameters.len()).unwrap_or(i32::MAX);
-        // SAFETY: an SPI connection is open; the text ends in NUL and `parameters` has `count` elements, which are read.
+        // SAFETY: SPI is connected, since only `run` calls this. The text ends in NUL, and `parameters` has
+        // `count` elements.
         let plan = unsafe { pg_sys::SPI_prepare(text.as_ptr(), count, self.parameters.as_ptr().cast_mut()) };
         if plan.is_null() {
-            // SAFETY: written by the call just made.
+            // SAFETY: the failed call has set it.
             return Err(error::internal("SPI_prepare", unsafe { pg_sys::SPI_result }));
         }
-        // SAFETY: a plan just made, which is not kept yet. It stays for the life of the process.
+        // SAFETY: the plan is new and not kept yet. From here on it lives as long as the process.
         let code = unsafe { pg_sys::SPI_keepplan(plan) };
         if code != 0 {
             return Err(error::internal("SPI_keepplan", code));
@@ -112,7 +116,7 @@ impl Statement {
     }
 }
 
-/// What a statement returned.
+/// The rows that a statement returned.
 pub struct Rows<'c> {
     table: *mut pg_sys::SPITupleTable,
     count: usize,
@@ -120,18 +124,17 @@ pub struct Rows<'c> {
 }
 
 impl Rows<'_> {
-    /// Rows returned, or written by a statement that returns none.
+    /// The number of rows returned, or written by a statement that returns none.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The value in a row, counted from 0, and a column, counted from 1; `None` for NULL and beyond the last row. A value
-    /// by reference lives as long as the connection.
+    /// The value in a row, counted from 0, and a column, counted from 1. `None` for NULL, and beyond the last
+    /// row. A value by reference lives as long as the connection.
     pub fn get(&self, row: usize, column: i32) -> Option<pg_sys::Datum> {
         if self.table.is_null() || row >= self.count {
             return None;
@@ -157,7 +160,7 @@ impl Rows<'_> {
 
     /// The bytes of the `text` there; they live as long as the connection.
     pub fn text(&self, row: usize, column: i32) -> Option<&[u8]> {
-        // SAFETY: the caller names a text column; the value lives as long as `self`.
+        // SAFETY: each caller names a `text` column of its own statement; the value lives as long as `self`.
         self.get(row, column).map(|datum| unsafe { crate::pg::datum::text_bytes(datum) })
     }
 
@@ -166,9 +169,9 @@ impl Rows<'_> {
         self.get(row, column).is_some_and(|datum| datum.value() as u8 != 0)
     }
 
-    /// The `text` there as a string, empty for NULL. For words of our own, such as a status.
+    /// The `text` there as a string, empty for NULL. For words of this extension, such as a status.
     pub fn text_lossy(&self, row: usize, column: i32) -> String {
-        // SAFETY: the caller names a text column.
+        // SAFETY: each caller names a `text` column of its own statement.
         self.get(row, column).map_or_else(String::new, |datum| unsafe { crate::pg::datum::text_lossy(datum) })
     }
 }

@@ -1,9 +1,9 @@
-//! Where a row is: PostgreSQL's `ctid`.
+//! A tuple identifier (tid), which SQL shows as `ctid`: where a version of a row is.
 
 use pgrx::itemptr::item_pointer_get_both;
 use pgrx::pg_sys;
 
-/// A row's block, and its number there.
+/// A block, and the number of a line pointer in that block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tid(pub u32, pub u16);
 

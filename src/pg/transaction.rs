@@ -1,5 +1,7 @@
-//! The conditions that a turn of a backfill runs under, wherever it runs: as the owner of `page_views`, with settings
-//! of its own, and so that an error undoes the turn and nothing else.
+//! The conditions under which steps of a backfill run: in a transaction or a subtransaction, as the owner of
+//! `page_views`, with fixed settings.
+//!
+//! Invariant: an error undoes the step and nothing else, and leaves user and settings as they were.
 
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
@@ -10,7 +12,7 @@ use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 use crate::error;
 use crate::pg::snapshot::with_snapshot;
 
-/// What went wrong in a turn that was undone.
+/// The error of a step that was undone.
 #[derive(Debug)]
 pub struct Failure {
     pub code: PgSqlErrorCode,
@@ -20,7 +22,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether somebody was in the way, so that the same turn will work later.
+    /// Whether another transaction was in the way, so that the same step can work later.
     pub fn is_contention(&self) -> bool {
         matches!(
             self.code,
@@ -30,7 +32,7 @@ impl Failure {
         )
     }
 
-    /// Whether the turn was cancelled.
+    /// Whether the step was cancelled.
     pub fn is_cancellation(&self) -> bool {
         self.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
     }
@@ -44,7 +46,7 @@ impl Failure {
         }
     }
 
-    /// The error again, to be raised.
+    /// The error again, for the caller to raise.
     pub fn into_report(self) -> ErrorReport {
         let mut report = ErrorReport::new(self.code, self.message, "site_stats");
         if let Some(detail) = self.detail {
@@ -57,15 +59,15 @@ impl Failure {
     }
 }
 
-/// Runs `work` and returns what it raised, an error of the server or a panic, as a value. The transaction, or
-/// subtransaction, that it ran in must be aborted then.
+/// Runs `work` and returns its error, or its panic, as a value. The caller must then abort the transaction or
+/// subtransaction in which `work` ran.
 pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
     let work = AssertUnwindSafe(work);
     PgTryBuilder::new(move || {
         let work = work;
         match (work.0)() {
             Ok(result) => Ok(result),
-            // Raised and caught again, so that there is one way from an error to a failure.
+            // An error value is raised and caught again, so that all errors become a failure in the same way.
             Err(report) => {
                 report.report(pgrx::PgLogLevel::ERROR);
                 unreachable!("an error was raised")
@@ -80,32 +82,35 @@ pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Fail
     .execute()
 }
 
-/// Runs `work` in a transaction of its own, in a process that has none open. Commits it, or aborts it on an error.
+/// Runs `work` in a transaction of its own and commits it, or aborts it on an error. The process must be in
+/// no transaction.
 pub fn in_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
     let result = catch(|| {
-        // SAFETY: a worker's process, in no transaction.
+        // SAFETY: the callers are workers, between two transactions.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
         }
         let result = with_snapshot(work)?;
-        // SAFETY: commits what was started.
+        // SAFETY: commits the transaction started above.
         unsafe { pg_sys::CommitTransactionCommand() };
         Ok(result)
     });
     if result.is_err() {
-        // SAFETY: the error left the transaction open; pgrx has taken the error off the server's stack.
+        // SAFETY: the error left the transaction open. pgrx has removed the error from the server's error
+        // stack.
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
-    // SAFETY: in no transaction. Without this nobody learns of a worker's dead rows until it exits.
+    // SAFETY: the process is in no transaction now. Without this call autovacuum would learn of a worker's
+    // dead rows only at its exit.
     unsafe { pg_sys::pgstat_report_stat(true) };
     result
 }
 
 /// Runs `work` in a subtransaction of the open transaction, which goes on if `work` fails.
 pub fn in_subtransaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
-    // SAFETY: a transaction is open. Memory context and resource owner are put back as every language of the server
-    // does around a subtransaction.
+    // SAFETY: the callers run in a transaction. Memory context and resource owner are restored as PL/pgSQL
+    // does it.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
@@ -126,8 +131,8 @@ pub fn in_subtransaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Re
     }
 }
 
-/// Runs `work` as the owner of a table, who cannot be made to do more than that table's owner could: as VACUUM does. An
-/// error puts the user back with the transaction.
+/// Runs `work` as the owner of a table, in a security-restricted operation, as VACUUM does. So code of the
+/// owner cannot act with more rights. An error restores the user with its transaction.
 pub fn as_owner<R>(
     table: pg_sys::Oid,
     work: impl FnOnce() -> Result<R, ErrorReport>,
@@ -135,26 +140,26 @@ pub fn as_owner<R>(
     let owner = owner(table)?;
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     let (mut user, mut security) = (pg_sys::InvalidOid, 0);
-    // SAFETY: sets and restores the user of this process.
+    // SAFETY: both calls only read and set variables of this process.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
         pg_sys::SetUserIdAndSecContext(owner, security | restricted as i32);
     }
     let result = work();
-    // SAFETY: as above.
+    // SAFETY: restores the values read above.
     unsafe { pg_sys::SetUserIdAndSecContext(user, security) };
     result
 }
 
-/// Runs `work` with these settings; an error puts them back with the transaction.
+/// Runs `work` with these settings. An error restores the old ones with its transaction.
 pub fn with_settings<R>(
     settings: &[(&CStr, &CStr)],
     work: impl FnOnce() -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
-    // SAFETY: a level of settings as a function with a SET clause has it.
+    // SAFETY: the callers run in a transaction; a function with a SET clause opens its level in the same way.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     for (name, value) in settings {
-        // SAFETY: NUL-terminated strings, which are copied.
+        // SAFETY: both strings end in NUL, and the server copies them.
         unsafe {
             pg_sys::set_config_option(
                 name.as_ptr(),
@@ -169,14 +174,14 @@ pub fn with_settings<R>(
         };
     }
     let result = work();
-    // SAFETY: leaves the level made above.
+    // SAFETY: leaves the level opened above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result
 }
 
 /// The role that owns a table.
 fn owner(table: pg_sys::Oid) -> Result<pg_sys::Oid, ErrorReport> {
-    // SAFETY: a look-up in a system cache, whose tuple is read before it is let go.
+    // SAFETY: a look-up in a system cache; the tuple is read before it is released.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(table));

@@ -1,28 +1,28 @@
-//! Where versions of PostgreSQL differ.
+//! Differences between the versions of PostgreSQL. No other file asks for a version of the server.
 
 use std::ffi::{CStr, c_int};
 use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 
-/// Has a function called for a signal.
+/// Installs a handler for a signal.
 ///
 /// # Safety
-/// The handler must do no more than a signal handler may.
+/// The handler must do only what a signal handler may do.
 pub unsafe fn set_handler(signal: i32, handler: pg_sys::pqsigfunc) {
     #[cfg(not(feature = "pg18"))]
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees a handler that is safe in a signal.
     unsafe {
         pg_sys::pqsignal(signal, handler);
     }
     #[cfg(feature = "pg18")]
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees a handler that is safe in a signal.
     unsafe {
         pg_sys::pqsignal_be(signal, handler);
     }
 }
 
-/// Timeouts of a session that later versions have, each with the value that turns it off.
+/// The timeouts of a session that only later versions have, each with the value that turns it off.
 #[cfg(any(feature = "pg15", feature = "pg16"))]
 pub const TIMEOUTS: &[(&CStr, &CStr)] = &[];
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
@@ -31,9 +31,9 @@ pub const TIMEOUTS: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
 /// Whether this process holds a lock in this mode.
 ///
 /// # Safety
-/// The tag must be whole.
+/// All fields of the tag must be set.
 pub unsafe fn holds_lock(lock: &pg_sys::LOCKTAG, mode: c_int) -> bool {
-    // SAFETY: looks at the locks of this process only.
+    // SAFETY: the caller guarantees a complete tag; the server looks it up among the locks of this process.
     unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
         return pg_sys::LockHeldByMe(lock, mode);
@@ -42,12 +42,12 @@ pub unsafe fn holds_lock(lock: &pg_sys::LOCKTAG, mode: c_int) -> bool {
     }
 }
 
-/// The index of the primary key, or no index.
+/// The index of the primary key, or `InvalidOid`.
 ///
 /// # Safety
 /// The relation must be open.
 pub unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees that the relation is open.
     unsafe {
         #[cfg(not(feature = "pg18"))]
         return pg_sys::RelationGetPrimaryKeyIndex(relation);
@@ -56,12 +56,12 @@ pub unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
     }
 }
 
-/// The number of a relation's file.
+/// The number of a relation's file (relfilenode).
 ///
 /// # Safety
 /// The relation must be open.
 pub unsafe fn file_of(relation: pg_sys::Relation) -> pg_sys::Oid {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees that the relation is open.
     unsafe {
         #[cfg(feature = "pg15")]
         return (*relation).rd_node.relNode;
@@ -70,17 +70,17 @@ pub unsafe fn file_of(relation: pg_sys::Relation) -> pg_sys::Oid {
     }
 }
 
-/// A scan of a table by an index.
+/// Begins an index scan of a table.
 ///
 /// # Safety
-/// Both must be open, and the snapshot live, until the scan ends.
+/// Table and index must stay open, and the snapshot live, until the scan ends.
 pub unsafe fn begin_scan(
     relation: pg_sys::Relation,
     index: pg_sys::Relation,
     snapshot: pg_sys::Snapshot,
     keys: i32,
 ) -> pg_sys::IndexScanDesc {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees that table and index are open and that the snapshot is live.
     unsafe {
         #[cfg(not(feature = "pg18"))]
         return pg_sys::index_beginscan(relation, index, snapshot, keys, 0);
@@ -89,13 +89,14 @@ pub unsafe fn begin_scan(
     }
 }
 
-/// Replaces the tuple at a place; waits for whoever holds it. Says which indexes are to learn of the new one.
+/// Replaces the version of a row at a tid, after waiting for a transaction that locks it. Returns which
+/// indexes need an entry for the new version.
 ///
 /// # Safety
-/// The tuple must have been found at this place of this relation.
+/// The caller must have found a tuple at this tid of this relation. `tuple` must be a tuple of the relation.
 pub unsafe fn update_tuple(
     relation: pg_sys::Relation,
-    place: &mut pg_sys::ItemPointerData,
+    tid: &mut pg_sys::ItemPointerData,
     tuple: pg_sys::HeapTuple,
     command: pg_sys::CommandId,
 ) -> (pg_sys::TM_Result::Type, NeedsIndexes) {
@@ -103,10 +104,10 @@ pub unsafe fn update_tuple(
     let mut lock = 0;
     macro_rules! heap_update {
         ($($more:expr),*) => {
-            pg_sys::heap_update(relation, place, tuple, command, null_mut(), true, &mut failure, &mut lock, $($more),*)
+            pg_sys::heap_update(relation, tid, tuple, command, null_mut(), true, &mut failure, &mut lock, $($more),*)
         };
     }
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees an old tuple at the tid, and a new one of this relation.
     unsafe {
         #[cfg(feature = "pg15")]
         {
@@ -128,7 +129,7 @@ pub unsafe fn update_tuple(
     }
 }
 
-/// Which indexes must learn of a new version.
+/// Which indexes need an entry for a new version of a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum NeedsIndexes {
     None,
@@ -137,11 +138,14 @@ pub enum NeedsIndexes {
     All,
 }
 
-/// Adds the tuple in a slot to all indexes of its table, or to those that `moved` says if it is a new version. If another one has
-/// its key that is an error, or sets `conflict` if that is not null; a tuple that is being inserted counts as well.
+/// Adds the tuple in a slot to the indexes of its table. A new row goes into all of them, a new version into
+/// those that `moved` says.
+///
+/// Another tuple with the same key is an error, or sets `conflict` if that is not null. With `conflict`, a
+/// tuple of a transaction in progress is a conflict, too.
 ///
 /// # Safety
-/// The slot must hold a tuple of the table, and the indexes be open.
+/// The slot must hold a tuple of the table, and the table's indexes must be open.
 pub unsafe fn insert_index_tuples(
     table: *mut pg_sys::ResultRelInfo,
     slot: *mut pg_sys::TupleTableSlot,
@@ -155,7 +159,7 @@ pub unsafe fn insert_index_tuples(
             pg_sys::ExecInsertIndexTuples(table, slot, executor, is_moved, may_conflict, conflict, null_mut(), $($more),*)
         };
     }
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees a tuple of the table in the slot, and open indexes.
     unsafe {
         #[cfg(feature = "pg15")]
         insert_index_tuples!();

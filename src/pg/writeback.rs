@@ -1,9 +1,9 @@
-//! How fast the aggregate tables grow, for the disk's sake.
+//! Writeback of the aggregate tables while a backfill makes them grow.
 //!
-//! A table that grows leaves its new pages to the operating system, which collects them and writes them all together: Linux
-//! after 30 seconds. For so long every commit waits behind them for its own few bytes. A backfill makes these tables and
-//! their indexes grow faster than anything else does, so it asks the system to begin writing every so often, as the server
-//! does in its checkpoints (`checkpoint_flush_after`).
+//! A growing table leaves its new blocks in the page cache of the operating system. Linux collects them for
+//! 30 seconds and writes them together. During that write every commit waits for its own few bytes. A
+//! backfill makes tables and indexes grow faster than anything else does. So it asks the operating system to
+//! begin writing after each 256 kB, as PostgreSQL's checkpoints do (`checkpoint_flush_after`).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,21 +19,21 @@ use crate::pg::{catalog, version};
 /// The tables to which a backfill adds rows.
 const TABLES: [&CStr; 3] = [c"path_totals", c"daily_totals", c"sessions"];
 
-/// Pages by which a table or an index grows before they are written: 256 kB, as in a checkpoint.
+/// The growth of a table or an index, in blocks, after which it is written: 256 kB, as in a checkpoint.
 const STEP: u32 = 32;
 
 thread_local! {
-    /// The length of each file up to which its pages were handed to the disk.
+    /// For each file, the length in blocks up to which writeback was requested.
     static WRITTEN: RefCell<HashMap<pg_sys::Oid, u32>> = RefCell::default();
 }
 
-/// Has the system begin to write the pages by which the tables and their indexes have grown since the last calls, where these
-/// are many. It waits for none of it.
+/// Asks the operating system to write the blocks by which tables and indexes have grown since the last calls.
+/// Skips files that grew by less than `STEP` blocks. Waits for no write.
 pub fn write_back() -> Result<(), ErrorReport> {
     for name in TABLES {
         let oid = catalog::table(name)?;
-        // SAFETY: a transaction is open; the table exists, and is locked before it is looked at, as are its indexes. The
-        // list lives in the current memory context, and is read there.
+        // SAFETY: the table and its indexes exist, and are locked when they are opened. A batch calls this,
+        // in its transaction. The list lives in the current memory context, and is read there.
         unsafe {
             let table = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
             write_back_file(table);
@@ -52,25 +52,25 @@ pub fn write_back() -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// The same for one table or index.
+/// Does the same for one table or index.
 ///
 /// # Safety
 /// The relation must be open.
 unsafe fn write_back_file(relation: pg_sys::Relation) {
     let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees that the relation is open.
     let (file, length) =
         unsafe { (version::file_of(relation), pg_sys::RelationGetNumberOfBlocksInFork(relation, fork)) };
     WRITTEN.with_borrow_mut(|written| {
         let written = written.entry(file).or_insert(length);
         if length.saturating_sub(*written) >= STEP {
-            // SAFETY: as above; the file has these pages, which its lock keeps.
+            // SAFETY: the relation is open, and its lock keeps VACUUM from truncating these blocks.
             unsafe {
                 pg_sys::smgrwriteback(pg_sys::RelationGetSmgr(relation), fork, *written, length - *written)
             };
             *written = length;
         }
-        // A VACUUM may have made it shorter.
+        // A VACUUM may have truncated the file since.
         *written = length.min(*written);
     });
 }

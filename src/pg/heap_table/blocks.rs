@@ -1,4 +1,4 @@
-//! The blocks of a table: how many there are, which rows they hold, and which have room for more.
+//! The blocks of a table: their number, the rows in them, and the room for more.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -7,26 +7,26 @@ use super::Table;
 use crate::pg::tid::Tid;
 
 impl Table {
-    /// How many blocks the table has.
+    /// The number of blocks of the table.
     pub fn length(&mut self) -> u32 {
-        // SAFETY: the relation is open.
+        // SAFETY: the relation is open from `open` to `close`.
         self.blocks = unsafe {
             pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM)
         };
         self.blocks
     }
 
-    /// The places of a block that a row may be at.
+    /// The tids in a block at which a row can be.
     pub fn tids_in(&self, block: u32) -> impl Iterator<Item = Tid> + use<> {
         let last = self.look_at(block, |page| {
-            // SAFETY: the page is locked.
+            // SAFETY: `look_at` passes a page of a heap, and keeps its buffer locked.
             unsafe { pg_sys::PageGetMaxOffsetNumber(page) }
         });
         (1..=last).map(move |number| Tid(block, number))
     }
 
-    /// Looks for a block before `end` that takes the current row: the one that took the last one, as long as it has room, or
-    /// else the first one behind it that has no row.
+    /// Finds a block before `end` with room for the current row. `last` is the block that took the row
+    /// before: it is taken again while it has room. Otherwise it is the first block behind it without rows.
     pub fn block_with_room_before(&self, end: u32, last: Option<u32>) -> Option<u32> {
         if last.is_some_and(|block| block < end && self.look_at(block, |page| self.has_room_in(page))) {
             return last;
@@ -37,9 +37,11 @@ impl Table {
         })
     }
 
-    /// Whether a page has room for another row like the current one, beside what the fillfactor keeps for new versions.
+    /// Whether a block has room for another row like the current one, beside the room that the fillfactor
+    /// keeps.
     fn has_room_in(&self, page: pg_sys::Page) -> bool {
-        // SAFETY: a row was found; the page is locked; the relation is open, and a table's options are of this type.
+        // SAFETY: the slot holds the current row, and the buffer of the page is locked. The relation is open,
+        // and the options of a table are `StdRdOptions`.
         unsafe {
             let options = (*self.relation).rd_options.cast::<pg_sys::StdRdOptions>().as_ref();
             let filled = options.map_or(pg_sys::HEAP_DEFAULT_FILLFACTOR as i32, |options| options.fillfactor);
@@ -49,9 +51,10 @@ impl Table {
         }
     }
 
-    /// Shows a page of the table, pruned if that is due.
+    /// Calls `look` with the content of a block, after pruning it if that is due.
     pub(super) fn look_at<R>(&self, block: u32, look: impl FnOnce(pg_sys::Page) -> R) -> R {
-        // SAFETY: the relation is open; the caller names a block that it has. The page is locked while it is shown.
+        // SAFETY: the relation is open, and the callers name a block that it has. The buffer is locked while
+        // `look` runs.
         unsafe {
             let buffer = pg_sys::ReadBuffer(self.relation, block);
             pg_sys::heap_page_prune_opt(self.relation, buffer);
@@ -62,11 +65,12 @@ impl Table {
         }
     }
 
-    /// Moves the row found into a block that has room for it. False if it is not there afterwards: somebody else has changed the
-    /// row first, and it is where it was, or has taken the room, and it is elsewhere.
+    /// Moves the current row into a block that has room for it. False if the row is not in that block
+    /// afterwards. Either another transaction changed the row first, and it has not moved; or another row
+    /// took the room.
     pub fn move_to(&mut self, block: u32) -> Result<bool, ErrorReport> {
-        // SAFETY: a row was found, and its copy is of this table. The file's entry is there or the pointer is null; it says where a
-        // new row is to be put first.
+        // SAFETY: the slot holds the current row, and the copy is a tuple of this table. `rd_smgr` is null or
+        // points to the relation's entry, whose target block is where the next insertion looks first.
         unsafe {
             let copy = pg_sys::heap_copytuple(self.tuple());
             if !self.delete()? {
@@ -80,9 +84,9 @@ impl Table {
     }
 }
 
-/// Whether a page has no row, of whatever age.
+/// Whether a block has no tuple, of whatever age. Dead line pointers do not count.
 fn has_no_row(page: pg_sys::Page) -> bool {
-    // SAFETY: the page is one of a heap, and locked.
+    // SAFETY: the callers pass a page of a heap whose buffer is locked.
     unsafe {
         let mut numbers = 1..=pg_sys::PageGetMaxOffsetNumber(page);
         numbers.all(|number| {

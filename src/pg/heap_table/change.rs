@@ -1,4 +1,7 @@
-//! How a row is changed, inserted and removed, with its entries in the indexes.
+//! Updating, inserting and deleting rows.
+//!
+//! Invariant: a new tuple gets its index entries, unless it is a HOT update or was inserted by
+//! `insert_without_indexes`. Such rows wait for `index_next`.
 
 use std::ptr::null_mut;
 
@@ -12,11 +15,12 @@ use crate::pg::indexes::{IndexEntry, Indexes};
 use crate::pg::tid::Tid;
 use crate::pg::version::{self, NeedsIndexes};
 
-/// Most columns of an aggregate table.
+/// The largest number of columns of an aggregate table.
 const MOST_COLUMNS: usize = 8;
 
 impl Table {
-    /// Changes columns of the row found. False, and nothing is changed, if somebody else has changed it first.
+    /// Updates columns of the current row. False, without any change, if another transaction changed the row
+    /// first.
     pub fn update(&mut self, changes: &[(Column, ColumnChange)]) -> Result<bool, ErrorReport> {
         let mut columns = [0; MOST_COLUMNS];
         let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
@@ -31,8 +35,8 @@ impl Table {
             columns[count] = i32::from(*column);
             count += 1;
         }
-        // SAFETY: a row was found, and its slot holds the tuple with a pin. The columns are those of the table, and the
-        // values of their types.
+        // SAFETY: the slot holds the current row and pins its buffer. The callers name columns of the table,
+        // with values of their types.
         unsafe {
             let tuple = pg_sys::heap_modify_tuple_by_cols(
                 self.tuple(),
@@ -53,38 +57,39 @@ impl Table {
         }
     }
 
-    /// Removes the row found. False, and it is still there, if somebody else has changed it first.
+    /// Deletes the current row. False, without any change, if another transaction changed the row first.
     pub fn delete(&mut self) -> Result<bool, ErrorReport> {
-        // SAFETY: a row was found.
+        // SAFETY: the slot holds the current row, so its tid is that of a row.
         unsafe { self.remove((*self.slot).tts_tid) }
     }
 
-    /// Removes the row at a place, unless somebody else has changed it.
+    /// Deletes the row at a tid. False, without any change, if another transaction changed the row first.
     ///
     /// # Safety
-    /// A row of this table must be there.
+    /// The tid must be that of a row of this table.
     pub(super) unsafe fn remove(&mut self, mut tid: pg_sys::ItemPointerData) -> Result<bool, ErrorReport> {
         let mut failure = pg_sys::TM_FailureData::default();
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller guarantees a row at the tid; the relation is open.
         let result = unsafe {
             pg_sys::heap_delete(self.relation, &mut tid, self.command, null_mut(), true, &mut failure, false)
         };
         self.outcome(result)
     }
 
-    /// Inserts a row that nobody else can be inserting. The values are those of the first columns; others are NULL.
+    /// Inserts a row whose key no other transaction can insert. The values are those of the first columns;
+    /// the other columns are NULL.
     pub fn insert(&mut self, values: &[pg_sys::Datum]) {
         let tuple = self.form(values);
-        // SAFETY: a tuple of this table.
+        // SAFETY: `form` made a tuple of this table; the caller guarantees a new key.
         unsafe { self.put(tuple) };
     }
 
-    /// Puts a tuple into the table and its indexes, and frees it. Returns where it is.
+    /// Inserts a tuple into the table and its indexes, and frees it. Returns its tid.
     ///
     /// # Safety
-    /// It must be of this table, with a key that no other row has.
+    /// The tuple must be of this table, with a key that no other row has.
     pub(super) unsafe fn put(&mut self, tuple: pg_sys::HeapTuple) -> Tid {
-        // SAFETY: as the caller vouches; it is freed when all have read it.
+        // SAFETY: the caller guarantees a tuple of this table. It is freed last.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
             let tid = Tid::from((*tuple).t_self);
@@ -95,14 +100,15 @@ impl Table {
         }
     }
 
-    /// Inserts a row. If its key is there already, or somebody else is inserting it at the same time: false, and the row is
-    /// taken back.
+    /// Inserts a row. False, and the row is deleted again, if the key is there or another transaction is
+    /// inserting it.
     ///
-    /// Another insertion of the key that comes later meets this row and waits until the transaction has ended; one that came
-    /// earlier is never waited for while this row can be met. So two insertions do not wait for each other.
+    /// Two insertions of one key do not wait for each other. The earlier one has checked the index before the
+    /// later one has an entry there. The later one meets the earlier row, deletes its own row, and only then
+    /// waits, in `find`.
     pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> Result<bool, ErrorReport> {
         let tuple = self.form(values);
-        // SAFETY: a tuple of this table, which is freed when all have read it.
+        // SAFETY: `form` made a tuple of this table. It is freed after its last use.
         unsafe {
             pg_sys::heap_insert(self.relation, tuple, self.command, 0, null_mut());
             let is_first = self.indexes().insert(tuple, IndexEntry::UnlessThere);
@@ -117,12 +123,13 @@ impl Table {
         }
     }
 
-    /// Removes a row that this command has inserted.
+    /// Deletes a row that this command has inserted.
     ///
     /// # Safety
-    /// It must be at this place of this table.
+    /// The row must be at this tid of this table.
     unsafe fn take_back(&mut self, tid: pg_sys::ItemPointerData) -> Result<(), ErrorReport> {
-        // SAFETY: a command cannot remove what it has inserted; the next one can.
+        // SAFETY: the caller guarantees a row at the tid. A command cannot delete its own row, so the next
+        // command does.
         unsafe {
             pg_sys::CommandCounterIncrement();
             self.command = pg_sys::GetCurrentCommandId(true);
@@ -130,10 +137,12 @@ impl Table {
         }
     }
 
-    /// Puts new rows into the table, pages of them at a time, but into no index: nobody finds them by their keys before each is
-    /// published. The values are those of the first columns; others are NULL.
+    /// Inserts new rows into the table, many in a block at a time, and into no index. A search by key finds a
+    /// row only after `index_next` has added it. The values are those of the first columns; the other columns
+    /// are NULL.
     pub fn insert_without_indexes<'r>(&mut self, rows: impl Iterator<Item = &'r [pg_sys::Datum]>) {
-        // SAFETY: each slot has the table's columns, and is given a value for each; the values live until the flush ends.
+        // SAFETY: each slot has as many values as the table has columns, and all are set. The values live
+        // until the flush ends.
         unsafe {
             let description = (*self.relation).rd_att;
             let columns = usize::try_from((*description).natts).unwrap_or(0);
@@ -164,11 +173,12 @@ impl Table {
         }
     }
 
-    /// Adds the next of these rows to the indexes, as `insert_or_yield` does.
+    /// Adds the next of these rows to the indexes. False, and the row is deleted again, as in
+    /// `insert_or_yield`.
     pub fn index_next(&mut self) -> Result<bool, ErrorReport> {
         let Some(slot) = self.without_indexes.pop_front() else { return Ok(false) };
         self.spare.push(slot);
-        // SAFETY: the slot holds a row that is in this table at the place that it names.
+        // SAFETY: `heap_multi_insert` has put the slot's row into this table, and its tid into the slot.
         unsafe {
             if self.indexes().insert_from(slot, IndexEntry::UnlessThere) {
                 self.written = Some(Tid::from((*slot).tts_tid));
@@ -180,7 +190,7 @@ impl Table {
     }
 
     fn form(&self, values: &[pg_sys::Datum]) -> pg_sys::HeapTuple {
-        // SAFETY: the values are of the types of the first columns, and there is one for each column.
+        // SAFETY: both arrays have an element for each column; the callers give values of the columns' types.
         unsafe {
             let description = (*self.relation).rd_att;
             let columns = usize::try_from((*description).natts).unwrap_or(0);
@@ -201,7 +211,7 @@ impl Table {
     }
 
     fn indexes(&mut self) -> &Indexes {
-        // SAFETY: the relation is open and locked, and stays so until `close`, which closes them first.
+        // SAFETY: the relation is open and locked until `close`, which closes the indexes first.
         self.indexes.get_or_insert_with(|| unsafe { Indexes::open(self.relation) })
     }
 }

@@ -1,4 +1,6 @@
-//! How a row is found: at a place where it was before, or by its primary key.
+//! Finding a row: at a remembered tid, or by its primary key.
+//!
+//! The row found is the current row of the `Table`. Its slot pins its buffer until the next call.
 
 use std::ptr::null_mut;
 
@@ -10,34 +12,36 @@ use crate::pg::datum::{self, Column};
 use crate::pg::tid::Tid;
 use crate::pg::version;
 
-/// Most columns of a primary key.
+/// The largest number of columns of a primary key.
 const MOST_KEYS: usize = 3;
 
-/// Room for one more version of nearly any row, in bytes. A longer one that finds no room marks its page as full.
+/// Free space, in bytes, below which a block is pruned before it is read: room for a new version of nearly
+/// any row. If a longer version finds no room, `heap_update` marks the block as full. Chosen, not measured.
 const ROOM: usize = 512;
 
 impl Table {
-    /// Whether the row with this key is at this place, in its latest version, and nobody is changing it: then it is the
-    /// current row.
+    /// Whether the row with this key is at this tid, in its latest version, with no transaction changing it.
+    /// It is the current row then.
     pub(super) fn is_at(&mut self, tid: Tid, key: &[KeyValue]) -> bool {
         if !self.is_row_at(tid) {
             return false;
         }
         let is_it = self.has_key(key);
         if !is_it {
-            // SAFETY: the slot is ours.
+            // SAFETY: `open` made the slot, and only this table uses it.
             unsafe { pg_sys::ExecClearTuple(self.slot) };
         }
         is_it
     }
 
-    /// Whether there is a row at this place, in its latest version, and nobody is changing it: then it is the current row.
+    /// Whether any row is at this tid, in its latest version, with no transaction changing it. It is the
+    /// current row then.
     pub fn is_row_at(&mut self, tid: Tid) -> bool {
         if tid.0 >= self.blocks && tid.0 >= self.length() {
             return false;
         }
-        // SAFETY: the relation is open, and its lock keeps it from becoming shorter; a place beyond its end, as a VACUUM may
-        // have left it, is not read. What was stored at the place by others has the table's columns, too.
+        // SAFETY: the relation is open, and its lock keeps it from being truncated. A tid beyond its end,
+        // which a VACUUM may have left, is not read. Any row at the tid has the columns of the table.
         unsafe {
             let dirty = self.dirty;
             let is_there = self.fetch(tid.0, |relation, buffer, tuple| {
@@ -66,21 +70,23 @@ impl Table {
         }
     }
 
-    /// Makes the row that `look` chooses in a block the current one. This is what the server's own scans do, with a pin less and
-    /// less zeal to prune: by the fillfactor, which leaves room for new versions, a page of ours looks full to them from
-    /// the first day, and they would prune it at each visit.
+    /// Makes the row that `look` chooses in a block the current row.
+    ///
+    /// The server's own scans do the same with one more pin, and prune more often. Their test uses the
+    /// fillfactor, which keeps room for new versions. By that test our blocks are always full, and each visit
+    /// would prune.
     ///
     /// # Safety
-    /// The table must have the block. `look` is to fill in the tuple, and to return true, for a row that it finds to be
-    /// visible; the page is locked meanwhile.
+    /// The table must have the block. If `look` returns true, it must have filled in the tuple with a visible
+    /// row. The buffer is locked while `look` runs.
     pub(super) unsafe fn fetch(
         &mut self,
         block: u32,
         look: impl FnOnce(pg_sys::Relation, pg_sys::Buffer, pg_sys::HeapTuple) -> bool,
     ) -> bool {
-        // SAFETY: the slot is one of the heap's, whose own tuple is what it shows, with a pin of the buffer: it lets go of the
-        // last row first, since a page that is pinned twice is not pruned. The page is read under its lock; a visible row
-        // stays where it is as long as the pin.
+        // SAFETY: the slot is a heap slot, and `tuple` is its own tuple. Its pin keeps the row where it is.
+        // The slot is cleared first, since a buffer with two pins is not pruned. The block is read under its
+        // content lock.
         unsafe {
             pg_sys::ExecClearTuple(self.slot);
             let tuple = &raw mut (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
@@ -103,21 +109,21 @@ impl Table {
     /// Whether the current row has this key.
     fn has_key(&self, key: &[KeyValue]) -> bool {
         (1..).zip(key).all(|(column, value)| match *value {
-            // SAFETY: the key's columns are of these types; the value is read while its row is the current one.
+            // SAFETY: the column of the key is a `text`; the value is read while its row is the current row.
             KeyValue::Text(bytes) => unsafe { datum::text_bytes(self.value(column)) == bytes },
             KeyValue::Integer(number) | KeyValue::Day(number) => self.integer(column) == number,
             KeyValue::Boolean(is_true) => self.boolean(column) == is_true,
         })
     }
 
-    /// Looks for the row with this primary key, as committed now and with this transaction's own changes, and waits for
-    /// whoever is changing it. The row stays the current one until the next call.
+    /// Finds the row with this primary key: as committed now, with this transaction's own changes. Waits for
+    /// a transaction that is changing it. The row stays the current row until the next call.
     pub fn find(&mut self, key: &[KeyValue]) -> bool {
         loop {
             if !self.find_in(key, self.dirty) {
                 return false;
             }
-            // SAFETY: a row was found, and the look at it has written the dirty snapshot.
+            // SAFETY: the slot holds the row found, and its visibility check has written the dirty snapshot.
             unsafe {
                 let (inserter, deleter) = ((*self.dirty).xmin, (*self.dirty).xmax);
                 let other = if inserter != pg_sys::InvalidTransactionId { inserter } else { deleter };
@@ -127,7 +133,7 @@ impl Table {
                 let mut tid = (*self.slot).tts_tid;
                 let token = (*self.dirty).speculativeToken;
                 pg_sys::ExecClearTuple(self.slot);
-                // By an upsert: one of version 0.1.0, or of the owner.
+                // A speculative insertion: by an upsert of version 0.1.0, or of the owner.
                 if inserter != pg_sys::InvalidTransactionId && token != 0 {
                     pg_sys::SpeculativeInsertionWait(inserter, token);
                 } else {
@@ -137,11 +143,11 @@ impl Table {
         }
     }
 
-    /// Whether the transaction's own reads see the row found as it is: always, but in REPEATABLE READ when others have
-    /// written it since the transaction's snapshot.
+    /// Whether the transaction's own reads see the current row in this version. False only in REPEATABLE
+    /// READ, if another transaction has written the row since the snapshot.
     pub(super) fn is_seen(&self) -> bool {
         let Some(snapshot) = self.snapshot else { return true };
-        // SAFETY: the slot is one of the heap's, which holds a pin of its buffer; the lock is for the time of the look.
+        // SAFETY: the slot is a heap slot that pins its buffer. The buffer is locked during the check.
         unsafe {
             let buffer = (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
@@ -151,20 +157,21 @@ impl Table {
         }
     }
 
-    /// Whether the transaction's own reads see a row with this key although `find` has found none: others have removed it
-    /// since the transaction's snapshot. There is no current row afterwards.
+    /// Whether the transaction's own reads see a row with this key that `find` has not found. True if another
+    /// transaction has removed it since the snapshot. Afterwards there is no current row.
     pub fn is_still_seen(&mut self, key: &[KeyValue]) -> bool {
         let Some(snapshot) = self.snapshot else { return false };
         let found = self.find_in(key, snapshot);
-        // SAFETY: the slot is that of the scan.
+        // SAFETY: `open` made the slot, and only this table uses it.
         unsafe { pg_sys::ExecClearTuple(self.slot) };
         found
     }
 
-    /// Looks for the row with this primary key as a snapshot shows it. It is the current row, to be read, until the next call.
+    /// Finds the row with this primary key as a snapshot shows it. It is the current row until the next call,
+    /// for reading only.
     pub fn find_in(&mut self, key: &[KeyValue], snapshot: pg_sys::Snapshot) -> bool {
         let scan = self.scan_for(key, snapshot);
-        // SAFETY: what an index names are versions of rows in blocks that the table has.
+        // SAFETY: the tids of an index are in blocks that the table has; `scan_for` has opened the scan.
         unsafe {
             loop {
                 let named = pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection);
@@ -179,12 +186,12 @@ impl Table {
                 if is_there {
                     return true;
                 }
-                (*scan).kill_prior_tuple = are_all_dead; // nobody needs to come this way again
+                (*scan).kill_prior_tuple = are_all_dead; // later scans skip this entry
             }
         }
     }
 
-    /// Begins to look for a key in its index.
+    /// Starts the index scan for a key.
     fn scan_for(&mut self, key: &[KeyValue], snapshot: pg_sys::Snapshot) -> pg_sys::IndexScanDesc {
         let mut conditions = [pg_sys::ScanKeyData::default(); MOST_KEYS];
         for (n, (condition, value)) in conditions.iter_mut().zip(key).enumerate() {
@@ -194,7 +201,7 @@ impl Table {
                 KeyValue::Day(day) => (pg_sys::F_DATE_EQ, pg_sys::Datum::from(day)),
                 KeyValue::Boolean(is_true) => (pg_sys::F_BOOLEQ, pg_sys::Datum::from(is_true)),
             };
-            // SAFETY: writes the condition. Its collation is C, which is that of our keys.
+            // SAFETY: writes one scan key. Its collation is C, which is that of our primary keys.
             unsafe {
                 pg_sys::ScanKeyInit(
                     condition,
@@ -205,8 +212,8 @@ impl Table {
                 );
             }
         }
-        // SAFETY: the relation is open, and so is its index from here on. The scan copies the conditions; the snapshot lives as long
-        // as it, and is set before the scan begins.
+        // SAFETY: relation and index stay open until `close`. The scan copies the conditions. The caller
+        // keeps the snapshot alive, and it is set before the scan begins.
         unsafe {
             let (relation, index) = (self.relation, self.key);
             let Walk { scan, .. } = *self.walk.get_or_insert_with(|| {
@@ -220,41 +227,42 @@ impl Table {
         }
     }
 
-    /// Where the row found is.
+    /// The tid of the current row.
     pub fn tid(&self) -> Tid {
-        // SAFETY: a row was found.
+        // SAFETY: `open` made the slot; the callers have found a row.
         Tid::from(unsafe { (*self.slot).tts_tid })
     }
 
-    /// The bytes of a `text` of the row found.
+    /// The bytes of a `text` of the current row.
     pub fn text(&self, column: Column) -> &[u8] {
-        // SAFETY: a row was found; the caller names a column of this type.
+        // SAFETY: the callers have found a row, and name a `text` column of it.
         unsafe { datum::text_bytes(self.value(column)) }
     }
 
-    /// A `boolean` of the row found; NULL is false.
+    /// A `boolean` of the current row; NULL is false.
     pub fn boolean(&self, column: Column) -> bool {
         self.value(column).value() as u8 != 0
     }
 
-    /// A `bigint` of the row found.
+    /// A `bigint` of the current row.
     pub fn bigint(&self, column: Column) -> i64 {
         self.value(column).value() as i64
     }
 
-    /// An `integer` or a `date` of the row found.
+    /// An `integer` or a `date` of the current row.
     pub fn integer(&self, column: Column) -> i32 {
         self.value(column).value() as i32
     }
 
-    /// The tuple of the row found, in its buffer.
+    /// The tuple of the current row, in its buffer.
     pub(super) fn tuple(&self) -> pg_sys::HeapTuple {
-        // SAFETY: the slots of a heap table begin like this.
+        // SAFETY: the slot is a heap slot, which begins with a `HeapTupleTableSlot`.
         unsafe { (*self.slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple }
     }
 
     pub(super) fn value(&self, column: Column) -> pg_sys::Datum {
-        // SAFETY: a row was found; the caller names one of its columns. All are taken out of the row at once.
+        // SAFETY: the callers have found a row, and name one of its columns. The first call deforms all
+        // columns.
         unsafe {
             if (*self.slot).tts_nvalid == 0 {
                 pg_sys::slot_getsomeattrs_int(self.slot, (*(*self.relation).rd_att).natts);
@@ -264,12 +272,13 @@ impl Table {
     }
 }
 
-/// Whether a page has room for another version of one of its rows, as far as it can be told without a lock.
+/// Whether a block has room for another version of one of its rows. A guess, since the buffer is not locked.
 ///
 /// # Safety
-/// The buffer must be a page of a heap, and pinned.
+/// The buffer must be a pinned block of a heap.
 unsafe fn has_room(buffer: pg_sys::Buffer) -> bool {
-    // SAFETY: as the caller vouches; the header is of plain numbers, which the server's own way to prune reads without a lock, too.
+    // SAFETY: the caller guarantees a pinned heap block. The server's own pruning reads these integers
+    // without a lock, too.
     unsafe {
         let page = pg_sys::BufferGetPage(buffer);
         let flags = (*page.cast::<pg_sys::PageHeaderData>()).pd_flags;

@@ -1,10 +1,13 @@
-//! Direct access to the aggregate tables: a row found by its primary key and written in place, without a plan, without the
-//! executor. An upsert by SQL costs 20 to 30 microseconds, this a few; and it takes what is committed now at any
-//! isolation level, so that a counter never gives a REPEATABLE READ writer 40001.
+//! Direct access to the aggregate tables: finds a row by its primary key and writes it, without plan or
+//! executor.
 //!
-//! A row is found with a dirty snapshot, as a unique index looks for a conflict: what another transaction is about to insert
-//! or delete is seen, and waited for. So a row that `find` returns is the latest there is, and nobody who counts is in
-//! the middle of changing it; if somebody comes first after all, the write returns `false`, and the caller finds again.
+//! An upsert in SQL costs 20 to 30 microseconds, this a few. At any isolation level it writes on top of what
+//! is committed now. So a counter never gives a REPEATABLE READ writer 40001.
+//!
+//! Invariant: the row that `find` returns is the latest version, and no other transaction in progress has
+//! changed it. Rows are found with a dirty snapshot, as a unique index looks for conflicts. The snapshot
+//! shows insertions and deletions of transactions in progress, and `find` waits for these. If another
+//! transaction still comes first, the write returns `false`, and the caller finds the row again.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
@@ -34,7 +37,7 @@ pub enum KeyValue<'k> {
     Boolean(bool),
 }
 
-/// What becomes of a column.
+/// What an update does with a column.
 #[derive(Clone, Copy)]
 pub enum ColumnChange {
     Same,
@@ -43,13 +46,13 @@ pub enum ColumnChange {
 }
 
 impl ColumnChange {
-    /// A value, if there is a reason to write it.
+    /// `Value` if the column needs to be written, `Same` if not.
     pub fn value_if(is_new: bool, value: impl FnOnce() -> pg_sys::Datum) -> Self {
         if is_new { ColumnChange::Value(value()) } else { ColumnChange::Same }
     }
 }
 
-/// Of the value alone: two keys of different columns are never compared.
+/// Hashes the value without its type: keys of different columns are never compared.
 impl Hash for KeyValue<'_> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         match *self {
@@ -60,32 +63,33 @@ impl Hash for KeyValue<'_> {
     }
 }
 
-/// An open aggregate table, and the row found last.
+/// An open aggregate table, and its current row: the row found last.
 pub struct Table {
     name: &'static CStr,
     relation: pg_sys::Relation,
-    /// The index of the primary key, and the walk through it: none as long as each row is where it was expected.
+    /// The index of the primary key, and the scan of it. `None` as long as each row was found at its
+    /// remembered tid.
     key: pg_sys::Oid,
     walk: Option<Walk>,
-    /// What a look at a row tells of transactions in progress.
+    /// The dirty snapshot. Each visibility check writes the transactions in progress into it.
     dirty: pg_sys::Snapshot,
     slot: *mut pg_sys::TupleTableSlot,
     command: pg_sys::CommandId,
-    /// The transaction's snapshot, where it has one from its first statement to its end.
+    /// The transaction's snapshot, if it has one from its first statement to its end.
     snapshot: Option<pg_sys::Snapshot>,
-    /// Only a new row and one that left its page need them.
+    /// Opened for the first new row, or the first update that is not HOT.
     indexes: Option<Indexes>,
-    /// How long the table is at least.
+    /// A lower bound for the length of the table, in blocks.
     blocks: u32,
-    /// Where the row is that was written last.
+    /// Where the row written last is.
     written: Option<Tid>,
     /// New rows that are in the table and in no index yet.
     without_indexes: VecDeque<*mut pg_sys::TupleTableSlot>,
-    /// Slots for more of them.
+    /// Free slots for more of these rows.
     spare: Vec<*mut pg_sys::TupleTableSlot>,
 }
 
-/// A way to rows by their primary key.
+/// An open scan of the primary key's index.
 #[derive(Clone, Copy)]
 struct Walk {
     index: pg_sys::Relation,
@@ -93,15 +97,17 @@ struct Walk {
 }
 
 impl Table {
-    /// Opens a table of ours with at least so many columns. Everything belongs to the current memory context and resource
-    /// owner; after an error they close what `close` would have.
+    /// Opens a table of site_stats that has at least so many columns. All belongs to the current memory
+    /// context and resource owner, which clean up after an error.
     pub fn open(name: &'static CStr, columns: i32) -> Result<Self, ErrorReport> {
         let oid = catalog::table(name)?;
-        // SAFETY: the table exists, and is locked before it is looked at; a transaction is open.
+        // SAFETY: the table exists, and is locked when it is opened. The callers run in a transaction, in
+        // which the snapshot and the command id are valid.
         unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
             let key = version::primary_key(relation);
-            // As our install script made it: what is below writes heap tuples, and scans the key.
+            // The table must be as our install script made it: the code below writes heap tuples and scans
+            // the primary key.
             if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID
                 || (*(*relation).rd_att).natts < columns
                 || key == pg_sys::InvalidOid
@@ -133,7 +139,7 @@ impl Table {
 
     /// Closes the table; its lock stays until the transaction ends.
     pub fn close(self) {
-        // SAFETY: all of it was opened by `open`, and is not used any more.
+        // SAFETY: `open` and later calls made all of it, and `self` is consumed.
         unsafe {
             if let Some(indexes) = self.indexes {
                 indexes.close();
@@ -151,24 +157,27 @@ impl Table {
     }
 
     pub fn oid(&self) -> pg_sys::Oid {
-        // SAFETY: the relation is open.
+        // SAFETY: the relation is open from `open` to `close`.
         unsafe { (*self.relation).rd_id }
     }
 
-    /// Whether the table has this column: an older version of the extension may have made it.
+    /// Whether the table has this column. A table of an older version of the extension may lack it.
     pub fn has_column(&self, column: Column) -> bool {
-        // SAFETY: the relation is open.
+        // SAFETY: the relation is open from `open` to `close`.
         unsafe { (*(*self.relation).rd_att).natts >= i32::from(column) }
     }
 
-    /// The table, and its file.
+    /// The oid of the table, and the number of its file.
     pub fn file(&self) -> (pg_sys::Oid, pg_sys::Oid) {
-        // SAFETY: the relation is open.
+        // SAFETY: the relation is open from `open` to `close`.
         (self.oid(), unsafe { version::file_of(self.relation) })
     }
 
-    /// Finds a row and has `write` write it, again and again until nobody else has written it in between: then `write` returns
-    /// something. It is told whether there is a row, which is the current one then; `place` is a guess where.
+    /// Finds a row and calls `write` for it, again and again until `write` returns a value. `write` returns
+    /// `None` if another transaction wrote the row first.
+    ///
+    /// The second argument of `write` says whether there is a row; it is the current row then. `tid` is a
+    /// guess of where the row is.
     pub fn write<R>(
         &mut self,
         key: &[KeyValue],
@@ -188,19 +197,21 @@ impl Table {
         }
     }
 
-    /// Where the row is that was written last.
+    /// Where the row written last is.
     pub fn written(&self) -> Option<Tid> {
         self.written
     }
 }
 
-/// How long a table is at least, as far as this process knows without asking the system. A table becomes shorter only under a
-/// lock that excludes ours, and every process is told before it does; these messages are read when a table is locked.
+/// A lower bound for the length of a table, from what this process has cached, without a system call.
+///
+/// VACUUM truncates a table only under a lock that conflicts with ours. Before that it sends an invalidation
+/// to every process, and a process reads these when it locks a table.
 ///
 /// # Safety
 /// The relation must be open and locked.
 unsafe fn known_length(relation: pg_sys::Relation) -> u32 {
-    // SAFETY: as the caller vouches; the file's entry is there or the pointer is null.
+    // SAFETY: the caller guarantees an open relation; `rd_smgr` is null or points to its entry.
     let length = unsafe { (*relation).rd_smgr.as_ref() }.map(|file| file.smgr_cached_nblocks[0]);
     length.filter(|length| *length != pg_sys::InvalidBlockNumber).unwrap_or(0)
 }
