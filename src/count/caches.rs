@@ -1,6 +1,7 @@
-//! What a process remembers of rows that it has written, to avoid index look-ups. No I/O.
+//! What a process remembers of rows that it has written, to save index look-ups. No I/O.
 //!
-//! A remembered tid and a prediction are guesses, which the caller checks. A digest identifies its key: see `Digest`.
+//! A remembered tid and a prediction are guesses, which the caller checks. A digest identifies its key: see
+//! `Digest`.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -8,32 +9,34 @@ use pgrx::pg_sys;
 
 use crate::pg::tid::Tid;
 
-/// Where rows of a table were when this process wrote them last.
+/// The tids of rows of a table, as this process last wrote them.
 ///
-/// It is built as the cache of a processor is: a key's hash leads to a set of eight entries, and the one of them that was
-/// used longest ago gives way. So it takes the same memory however many rows there are, and forgets a few at a time. Of
-/// the key an entry has 16 bits more of the hash, so one place in some thousands is that of another row.
+/// It works as a processor's cache does. The hash of a key selects a set of eight entries. A new entry
+/// replaces the one of them that was used longest ago. So the memory is fixed, however many rows there are,
+/// and each insertion forgets one row at most. An entry keeps 16 more bits of the hash. So one tid in some
+/// thousands is that of another row.
 pub struct TidCache {
-    /// The table's file: a table that was rewritten has its rows elsewhere.
+    /// The table and its file: rows of a rewritten table are elsewhere.
     file: Option<(pg_sys::Oid, pg_sys::Oid)>,
     hasher: RandomState,
     entries: Vec<PackedTid>,
 }
 
-/// 16 bits of the hash, 32 of the block, 16 of the number in the block, which is never 0; 0 is an empty entry.
+/// 16 bits of the hash, 32 of the block, 16 of the line pointer's number, which is never 0. 0 is an empty
+/// entry.
 type PackedTid = u64;
 
-/// Entries that a key may be in: as many as a processor reads from memory at a time.
+/// How many entries a set has: with entries of 8 bytes, as many as fit a cache line.
 const WAYS: usize = 8;
 
 impl TidCache {
-    /// Remembers so many rows: a power of two, 8 at least.
+    /// With room for so many rows: a power of two, at least 8.
     pub fn new(rows: usize) -> Self {
         debug_assert!(rows.is_power_of_two() && rows >= WAYS);
         TidCache { file: None, hasher: RandomState::new(), entries: vec![0; rows] }
     }
 
-    /// Forgets everything unless it is of this table and file.
+    /// Forgets everything if the cache is of another table or file.
     pub fn belong_to(&mut self, file: (pg_sys::Oid, pg_sys::Oid)) {
         if self.file.replace(file) != Some(file) {
             self.entries.fill(0);
@@ -52,13 +55,14 @@ impl TidCache {
     pub fn insert(&mut self, key: impl Hash, Tid(block, offset): Tid) {
         let (set, tag) = self.set_of(key);
         let set = &mut self.entries[set..set + WAYS];
-        // In the order of their last use: whatever is in front of the key's own entry, or of the last one, moves back by one.
+        // Entries are in the order of their last use. The key's own entry, or else the last one, is replaced;
+        // those in front of it move back by one.
         let own = set.iter().position(|entry| *entry & TAG == tag || *entry == 0).unwrap_or(WAYS - 1);
         set[..=own].rotate_right(1);
         set[0] = tag | u64::from(block) << 16 | u64::from(offset);
     }
 
-    /// The first entry that a key may be in, and its tag.
+    /// The first entry of the key's set, and the key's tag.
     fn set_of(&self, key: impl Hash) -> (usize, PackedTid) {
         let hash = self.hasher.hash_one(key);
         let set = hash as usize & (self.entries.len() - 1) & !(WAYS - 1);
@@ -66,29 +70,30 @@ impl TidCache {
     }
 }
 
-/// The bits of an entry that are the key's.
+/// The bits of an entry that hold the hash.
 const TAG: PackedTid = 0xffff << 48;
 
-/// Stands for a key: 128 bits, so that no two keys of any table that there will be have the same, whoever chooses them.
+/// Stands for a key. It has 128 bits under secret hash keys. So no two keys of any real table have the same
+/// digest, even if an attacker chooses them.
 pub type Digest = u128;
 
-/// A set of keys, of which it forgets those that were met longest ago when they become too many. It takes the same memory
-/// however many there are, as `TidCache` does.
+/// A set of keys of fixed memory, as `TidCache`: a new key replaces the one of its set that was used longest
+/// ago.
 pub struct DigestSet {
-    /// SipHash under two keys that nobody knows.
+    /// SipHash under two secret keys.
     hashers: [RandomState; 2],
     /// 0 is an empty entry.
     entries: Vec<Digest>,
 }
 
 impl DigestSet {
-    /// Remembers so many keys: a power of two, 8 at least.
+    /// With room for so many keys: a power of two, at least 8.
     pub fn new(keys: usize) -> Self {
         debug_assert!(keys.is_power_of_two() && keys >= WAYS);
         DigestSet { hashers: [RandomState::new(), RandomState::new()], entries: vec![0; keys] }
     }
 
-    /// Forgets all of them, at once: under new keys of the hash none of the old digests is met again.
+    /// Forgets all keys at once: with new hash keys, no old digest occurs again.
     pub fn clear(&mut self) {
         self.hashers = [RandomState::new(), RandomState::new()];
     }
@@ -98,8 +103,8 @@ impl DigestSet {
         high << 64 | low
     }
 
-    /// Has the processor read the entries that these keys may be in. They are all over the memory: to wait for them one after
-    /// another takes longer than all else that a batch does with a session that it knows.
+    /// Loads the entries of these keys into the processor's cache. They are all over the memory. To wait for
+    /// one after another takes longer than all other work of a batch on sessions that it knows.
     pub fn prefetch(&mut self, digests: &[Digest]) {
         let read = digests.iter().fold(0, |read, digest| {
             let set = self.set_of(*digest);
@@ -108,7 +113,7 @@ impl DigestSet {
         std::hint::black_box(read);
     }
 
-    /// Whether the key is among them.
+    /// Whether the set has the key, which becomes the one used last.
     pub fn touch(&mut self, digest: Digest) -> bool {
         let set = self.set_of(digest);
         let own = set.iter().position(|entry| *entry == digest);
@@ -118,26 +123,28 @@ impl DigestSet {
         own.is_some()
     }
 
-    /// Adds a key that is not among them.
+    /// Adds a key that the set does not have.
     pub fn insert(&mut self, digest: Digest) {
         let set = self.set_of(digest);
         set.rotate_right(1);
         set[0] = digest;
     }
 
-    /// The entries that a key may be in, in the order of their last use.
+    /// The entries of the key's set, in the order of their last use.
     fn set_of(&mut self, digest: Digest) -> &mut [Digest] {
         let set = digest as usize & (self.entries.len() - 1) & !(WAYS - 1);
         &mut self.entries[set..set + WAYS]
     }
 }
 
-/// Predicts whether a key of which this process knows no row has none. Such a key is inserted at once, without a look-up.
+/// Predicts whether a key without a cached row has no row at all. Such a key is inserted at once, without a
+/// look-up.
 ///
-/// A leaky bucket: a key that had a row adds 9, a key that had none takes 1 away. Up to 36 the predictor expects no row. The
-/// bucket never holds more than 108, so that 72 misses are enough to be believed again.
+/// A leaky bucket: a key that had a row adds 9, a key that had none takes 1 away. Up to 36 the predictor
+/// expects no row. The bucket never holds more than 108, so that 72 misses are enough to be believed again.
 ///
-/// A wrong prediction costs as much as a few look-ups and leaves a dead row. So more than one wrong in ten is not worth it.
+/// A wrong prediction costs as much as a few look-ups, and leaves a dead row. So more than one wrong in ten
+/// is not worth it.
 #[derive(Default)]
 pub struct MissPredictor {
     hits: u32,
@@ -156,7 +163,7 @@ impl MissPredictor {
         self.hits <= BELIEVED
     }
 
-    /// Records whether a key had a row, of which this process knew none.
+    /// Records whether a key without a cached row had a row.
     pub fn record(&mut self, had_row: bool) {
         self.hits = if had_row { FULL.min(self.hits + HIT) } else { self.hits.saturating_sub(1) };
     }
@@ -180,7 +187,7 @@ mod tests {
             tids.insert(n, tid(n + 7));
         }
         let known = (0..100).filter(|n| tids.get(*n) == Some(tid(n + 7)));
-        // All of them, but for a set that more than eight have met in, or two that look the same.
+        // All of them, except in sets with more than eight keys, or where two keys have the same tag.
         assert!(known.count() >= 95);
         assert_eq!((0..100).filter(|n| tids.get(*n) == Some(tid(*n))).count(), 0);
     }
@@ -225,7 +232,7 @@ mod tests {
         };
         assert_eq!(met(&mut digests), 0);
         (0u32..100).for_each(|n| digests.insert(digests.digest(&n.to_le_bytes())));
-        // All of them, but for a set that more than eight have met in.
+        // All of them, except in sets with more than eight keys.
         assert!(met(&mut digests) >= 95);
         digests.clear();
         assert_eq!(met(&mut digests), 0);

@@ -1,10 +1,12 @@
-//! The only code that counts: it adds deltas to the aggregates. Deltas come from triggers and from batches in the same form, a `Tally`.
+//! The only code that writes counters: it adds the deltas of a `Tally` to the aggregates. Triggers and
+//! batches make the same tallies.
 //!
-//! Rows of `path_totals`, `daily_totals` and `site_totals` belong to the slot that the transaction has borrowed, so
-//! nobody waits for them. Sessions are shared, and come before anything else: see `session_set`.
+//! Invariant: only the transaction that has borrowed a counter slot counts in its rows of `path_totals`,
+//! `daily_totals` and `site_totals`. So these writes wait at most for a sweep, which deletes rows of older
+//! epochs. Rows of `sessions` are shared, and are written before all others: see `visitors`.
 //!
-//! A path's row has the counter of its newest day beside that of all days, so that a view of today costs one row; when a
-//! newer day begins, the finished one moves to `daily_totals`.
+//! The row of a path has the counter of its newest day beside that of all days. So a page view of today
+//! changes one row. When a newer day begins, the counter of the finished day moves to `daily_totals`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +20,7 @@ use crate::count::{ROWS_PER_INSERT, WriterKind, slots, visitors};
 use crate::pg::datum::{self, Column};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 
-/// Columns of `path_totals`. The first ones of each table are its primary key.
+/// Columns of `path_totals`. In each table, the first columns are the primary key.
 pub mod path_totals {
     use super::Column;
     pub const COUNT: i32 = 8;
@@ -47,10 +49,10 @@ mod site_totals {
     pub const VISITORS: Column = 3;
 }
 
-/// The day of a path's row that has no day yet: `-infinity`, before all others.
+/// The day in the row of a path that has no day yet: `-infinity`, before all others.
 const NO_DAY: i32 = i32::MIN;
 
-/// Rows that a process remembers the tids of: 32 kB for the paths that are viewed most.
+/// How many tids of `path_totals` a process remembers: 32 kB, for the paths that are viewed most.
 const PATHS_KEPT: usize = 4096;
 
 thread_local! {
@@ -59,18 +61,18 @@ thread_local! {
     static DAYS: RefCell<MissPredictor> = RefCell::default();
 }
 
-/// What a flush did.
+/// What a write did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Sessions that came into the session set.
     pub sessions_found: i64,
 }
 
-/// Views by day and path that count in `daily_totals`.
+/// Page views by day and path, for the counters in `daily_totals`.
 pub type Days = BTreeMap<(i32, TextKey), i64>;
 
-/// Adds the deltas to the aggregates of an epoch. All its memory is free again when it returns, so a transaction over
-/// millions of rows may flush as often as it likes.
+/// Adds deltas to the aggregates of an epoch. All its memory is free when it returns. So a transaction over
+/// millions of rows can flush as often as it needs.
 pub fn write(
     page_views: pg_sys::Oid,
     epoch: i64,
@@ -81,7 +83,7 @@ pub fn write(
     if tally.is_empty() {
         return Ok(Written::default());
     }
-    // SAFETY: the context lives until the end of the block, and nothing that was made in it leaves the block.
+    // SAFETY: the memory context lives until the end of the block. Nothing allocated in it leaves the block.
     unsafe {
         PgMemoryContexts::new("site_stats flush").switch_to(|_| {
             let change = visitors::write(page_views, epoch, &tally.sessions, by)?;
@@ -92,8 +94,8 @@ pub fn write(
     }
 }
 
-/// Adds the deltas of paths, days and the whole site to a slot that this transaction has borrowed. What was written is seen
-/// by the next command.
+/// Adds the deltas of paths, days and the whole site to a counter slot that this transaction has borrowed.
+/// The next command sees the writes.
 pub fn write_counters(
     epoch: i64,
     slot: i32,
@@ -110,12 +112,13 @@ pub fn write_counters(
     if visitors != 0 {
         SITE.with_borrow_mut(|tids| write_site(epoch, slot, visitors, tids))?;
     }
-    // SAFETY: a transaction is open. A second flush could not update rows of the same command.
+    // SAFETY: a flush runs in a transaction. Without a new command, a second flush could not update the same
+    // rows.
     unsafe { pg_sys::CommandCounterIncrement() };
     Ok(())
 }
 
-/// Writes the counters of paths with that of their newest day, and adds to `days` what belongs to older ones.
+/// Writes the counters of paths and of their newest days. Adds the counts of older days to `days`.
 fn write_paths(
     epoch: i64,
     slot: i32,
@@ -129,7 +132,7 @@ fn write_paths(
     for (path, delta) in in_order(paths) {
         let key = [KeyValue::Text(path), KeyValue::Integer(slot)];
         let older = write_at(&mut table, tids, &key, |table, found| {
-            // A row of an older epoch is as good as none.
+            // A row of an older epoch counts as no row.
             let is_current = found && table.bigint(EPOCH) == epoch;
             let (views, last_view_id, kept) = if is_current {
                 let kept = (table.integer(DAY), table.bigint(DAY_VIEWS));
@@ -231,8 +234,7 @@ fn write_site(epoch: i64, slot: i32, visitors: i64, tids: &mut TidCache) -> Resu
     Ok(())
 }
 
-/// Finds a row, at the place where this process wrote it last or else by its key, and has `write` write it. Remembers its
-/// place.
+/// Finds a row, by its remembered tid or by its key, and calls `write` for it. Remembers the new tid.
 fn write_at<R>(
     table: &mut Table,
     tids: &mut TidCache,

@@ -1,6 +1,7 @@
-//! The counters of idle slots are moved into slot 0, and its rows to the front of their table.
+//! Folding: moves the counters of idle counter slots into slot 0, and the rows of `path_totals` to its front.
 //!
-//! Folding keeps no writer waiting: it borrows the slots whose rows it takes, so that writers count in others.
+//! Invariant: no writer waits for folding. It borrows the slots whose rows it takes, so writers use other
+//! slots.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_extern, pg_sys};
@@ -13,10 +14,10 @@ use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
 use crate::pg::{catalog, snapshot};
 use crate::{error, settings};
 
-/// Rows that one transaction of folding moves.
+/// How many rows of each table one transaction of folding moves.
 pub const FOLD_ROWS: i32 = 5_000;
 
-/// The slots of the first `$2` rows that are in another slot than 0, with the number of these rows.
+/// The slots of the first `$2` rows that are not in slot 0, with the numbers of these rows.
 static SLOTS: Statement = Statement::new(
     "SELECT o.slot, pg_catalog.count(*)
       FROM (
@@ -32,8 +33,8 @@ static SLOTS: Statement = Statement::new(
     &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
 );
 
-/// Takes at most `$2` rows of a table out of the slots `$3`, and those of slot 0 that fulfil `$zero`, in the epoch `$1`. They are
-/// in slots that this transaction has borrowed, so no other one writes them.
+/// Deletes at most `$2` rows of the epoch `$1` and returns them: rows of the slots `$3`, and those of slot 0
+/// that meet `$zero`. This transaction has borrowed all these slots, so no other one writes the rows.
 macro_rules! take {
     ($table:literal, $zero:literal, $columns:literal) => {
         Statement::new(
@@ -67,12 +68,12 @@ static TAKE_PATHS: Statement = take!(
 static TAKE_DAYS: Statement = take!("daily_totals", "o.views = 0", "t.day, t.path, t.views");
 static TAKE_SITE: Statement = take!("site_totals", "false", "t.visitors");
 
-/// Moves at most `max_rows` rows of each table from idle slots into slot 0, or removes them if they are
-/// 0, and returns how many; none while another transaction uses slot 0.
+/// Moves at most `max_rows` rows of each table from idle counter slots into slot 0, and deletes rows that
+/// count 0. Returns how many rows it took; 0 while another transaction uses slot 0.
 ///
 /// # Errors
-/// 22004 for NULL, 22023 for a negative `max_rows`, 25001 at an isolation level above READ COMMITTED, 25006 in a
-/// read-only transaction or on a standby.
+/// 22004 for NULL, 22023 for a negative `max_rows`. 25001 at an isolation level above READ COMMITTED, 25006
+/// in a read-only transaction or on a standby.
 #[pg_extern(sql = false)]
 fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
     error::require_writable(c"site_stats.fold_totals()");
@@ -87,27 +88,27 @@ fn fold_totals(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
 /// What folding did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
-    /// Rows that are gone.
+    /// Rows that were taken.
     pub rows: i64,
-    /// Whether there was more to fold than this time.
+    /// Whether more rows are left to fold.
     pub is_more: bool,
 }
 
-/// As `fold`, for a caller that holds no lock yet.
+/// As `fold`, for a caller without a lock that keeps the epoch.
 pub fn fold_now(
     connection: &Connection,
     page_views: pg_sys::Oid,
     max_rows: i32,
 ) -> Result<Folded, ErrorReport> {
-    // The lock of a writer: the epoch cannot change until this transaction ends.
-    // SAFETY: a transaction is open and the table exists.
+    // The lock of a writer keeps the epoch until this transaction ends.
+    // SAFETY: the oid is that of an existing table, and the callers run in a transaction.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
     let epoch = state::Writer::new(page_views)?.epoch();
     fold(connection, page_views, epoch, max_rows)
 }
 
-/// Moves at most `max_rows` rows of each table from idle slots into slot 0, if that is free. The caller holds a lock that
-/// keeps the epoch.
+/// Moves at most `max_rows` rows of each table from idle counter slots into slot 0, if that is free. The
+/// caller must hold a lock that keeps the epoch.
 pub fn fold(
     connection: &Connection,
     page_views: pg_sys::Oid,
@@ -146,7 +147,8 @@ pub fn fold(
     for row in 0..site.len() {
         visitors += site.bigint(row, 1);
     }
-    // A path without views needs no row; its days may still have some, of both signs.
+    // A path without page views needs no row. The counts of its days can still be other than 0, and go to
+    // `daily_totals`.
     tally.paths.retain(|path, delta| {
         if delta.views == 0 {
             for (day, views) in &delta.days {
@@ -163,11 +165,15 @@ pub fn fold(
     Ok(Folded { rows: taken.iter().sum(), is_more })
 }
 
-/// Moves rows from the end of `path_totals` into blocks before them that hold none any more: at most so many, and returns how
-/// many. A busy time drives the rows of much viewed paths out of their pages, to the end of the table, where they keep it long
-/// when all that lies between has been folded; but whoever reads the statistics scans it whole. VACUUM then cuts off the end.
+/// Moves at most `max_rows` rows from the end of `path_totals` into emptied blocks before them. Returns how
+/// many.
 ///
-/// The caller has borrowed slot 0. A row of another slot or epoch ends it: nothing before that can be cut off.
+/// Under load, new versions of hot rows go to the end of the table. Folding empties the blocks before them,
+/// but VACUUM cannot truncate the table while they stay there. Each read of the statistics scans the whole
+/// table.
+///
+/// The caller must have borrowed slot 0. A row of another slot or epoch ends the work: no block before it can
+/// be truncated.
 fn compact_paths(epoch: i64, max_rows: i32) -> Result<i32, ErrorReport> {
     use path_totals::{COUNT, EPOCH, SLOT};
     let mut table = Table::open(c"path_totals", COUNT)?;
@@ -190,13 +196,13 @@ fn compact_paths(epoch: i64, max_rows: i32) -> Result<i32, ErrorReport> {
         }
     }
     table.close();
-    // SAFETY: a transaction is open. Another command may write the rows again.
+    // SAFETY: folding runs in a transaction. Without a new command, the same rows could not be written again.
     unsafe { pg_sys::CommandCounterIncrement() };
     Ok(moved)
 }
 
-/// Borrows the idle slots of the first `max_rows` rows that are in other slots than 0. Also returns whether these are all
-/// the idle slots that have any.
+/// Borrows the idle counter slots of the first `max_rows` rows that are not in slot 0. Also returns whether
+/// it has borrowed all idle slots that have rows.
 fn borrow_idle_slots(
     connection: &Connection,
     page_views: pg_sys::Oid,
@@ -204,7 +210,7 @@ fn borrow_idle_slots(
     max_rows: i32,
 ) -> Result<(Vec<i32>, bool), ErrorReport> {
     let max_rows = i64::from(max_rows);
-    // The other half is for the writers who come meanwhile.
+    // The other half stays free for writers.
     let most = usize::try_from(settings::counter_slots() / 2).unwrap_or(0).max(1);
     let (mut idle, mut tried, mut found) = (Vec::new(), Vec::new(), 0);
     loop {

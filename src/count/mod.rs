@@ -1,8 +1,8 @@
-//! Page views into counters.
+//! From page views to counters.
 //!
-//! `trigger` puts the rows of a statement into a `tally`; `pending` holds it until the transaction commits; `counters` and
-//! `visitors` write it into the aggregates. `state` says which page views are counted. `fold` and `sweep` keep the
-//! aggregates small.
+//! `trigger` puts the rows of a statement into a `tally`. `pending` holds the tally until the transaction
+//! commits. `counters` and `visitors` write it into the aggregates. `state` says which page views are
+//! counted. `fold` and `sweep` keep the aggregates small.
 
 pub mod caches;
 pub mod counters;
@@ -16,14 +16,14 @@ pub mod tally;
 mod trigger;
 pub mod visitors;
 
-/// What kind of transaction writes the aggregates.
+/// The kind of transaction that writes the aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriterKind {
-    /// A transaction that has changed page views, or that counts a batch among other things.
+    /// A transaction that has changed page views, or that counts a batch beside other work.
     Transaction,
-    /// A batch of a backfill that is a transaction of its own, and is followed by others.
+    /// A batch of a backfill in a transaction of its own. Other batches follow it.
     Batch,
 }
 
-/// New rows that are put into a table by one call.
+/// How many new rows one call inserts into a table. Chosen, not measured.
 const ROWS_PER_INSERT: usize = 64;

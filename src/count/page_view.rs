@@ -1,4 +1,4 @@
-//! A page view, as a row of `page_views` holds it, and the scans that show page views without a plan.
+//! A page view as a row of `page_views`, and the scans of `page_views` without a plan.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -7,10 +7,10 @@ use crate::error;
 use crate::pg::datum::{self, Columns};
 use crate::pg::{catalog, scan, version};
 
-/// Columns of `page_views`; later ones are the owner's own.
+/// How many columns `page_views` has; later columns are the owner's own.
 pub const COLUMNS: usize = 5;
 
-/// Microseconds of a day.
+/// Microseconds in a day.
 pub const DAY: i64 = 86_400_000_000;
 
 /// A row of `page_views`.
@@ -20,18 +20,18 @@ pub struct PageView<'a> {
     pub path: &'a [u8],
     pub page_type: &'a [u8],
     pub session_id: &'a [u8],
-    /// Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL keeps a `timestamptz`.
+    /// Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL stores a `timestamptz`.
     pub viewed_at: i64,
 }
 
 impl PageView<'_> {
-    /// The UTC day, in days since 2000-01-01, as PostgreSQL keeps a `date`.
+    /// The UTC day, in days since 2000-01-01, as PostgreSQL stores a `date`.
     pub fn day(&self) -> i32 {
-        // The table's CHECK keeps views within 8,030 years of that day, far inside an i32.
+        // A CHECK keeps `viewed_at` between 1970 and 9999, so the day fits an i32.
         i32::try_from(self.viewed_at.div_euclid(DAY)).unwrap_or(i32::MAX)
     }
 
-    /// Whether replacing the other view by this one changes no aggregate.
+    /// Whether replacing the other page view by this one changes no aggregate.
     pub fn has_same_counters_as(&self, other: &Self) -> bool {
         self.path == other.path
             && self.page_type == other.page_type
@@ -40,12 +40,13 @@ impl PageView<'_> {
     }
 }
 
-/// The page view that a row of `page_views` is.
+/// Reads the page view in a row of `page_views`.
 ///
 /// # Safety
-/// It must be one, and outlive the result: with the columns that the install script chose, which are NOT NULL.
+/// The tuple must be a row of `page_views` and outlive the result. It must have the columns of the install
+/// script, which are NOT NULL.
 pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees a row of `page_views`; its columns are read in order, by their types.
     let mut columns = unsafe { Columns::of((*tuple).t_data) };
     PageView {
         id: columns.bigint(),
@@ -56,14 +57,15 @@ pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
     }
 }
 
-/// Shows the page views of a session that are later than a time. For a question that is asked for each page view: a query
-/// costs more than its answer, and its plan depends on what the planner believes of the newest rows.
+/// Calls `show` with the page views of a session after a time. `record_page_view()` asks for each page view,
+/// so a query would cost more than its answer. Its plan would depend on the planner's estimate of the newest
+/// rows.
 pub fn later_views(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
-    // SAFETY: a transaction is open.
+    // SAFETY: `GetLatestSnapshot` needs an open transaction; a function of SQL calls this, inside one.
     session_views_since(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
 }
 
-/// Shows the page views of a session, as a snapshot shows them.
+/// Calls `show` with the page views of a session that the snapshot shows.
 pub fn session_views(
     session_id: &[u8],
     snapshot: pg_sys::Snapshot,
@@ -84,21 +86,21 @@ fn session_views_since(
         (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
     ];
     scan::by_index(table, index, &conditions, snapshot, |tuple| {
-        // SAFETY: a row of the table, shown while it is looked at.
+        // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
         show(&unsafe { view_of(tuple) });
         Ok(true)
     })
 }
 
-/// Shows the page views with an id above one number and not above another, in the order of their ids, until `show` returns
-/// false. For batches: to plan the query for each one takes as long as counting some dozens of its rows.
+/// Calls `show` with the page views with `above < id <= up_to`, in the order of their ids, until it returns
+/// false. For batches: planning a query for each batch takes as long as counting some dozens of its rows.
 pub fn views_between(
     table: pg_sys::Oid,
     above: i64,
     up_to: i64,
     mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    // SAFETY: both exist, and are locked while they are looked at. An index has a column at least.
+    // SAFETY: table and index exist, and are locked when they are opened. An index has at least one column.
     let index = unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let key = version::primary_key(relation);
@@ -116,9 +118,9 @@ pub fn views_between(
         (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
         (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
     ];
-    // SAFETY: a transaction is open.
+    // SAFETY: `GetLatestSnapshot` needs an open transaction; a batch runs in one.
     let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
-    // SAFETY: a row of the table, shown while it is looked at.
+    // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
     scan::by_index(table, index, &conditions, snapshot, |tuple| show(&unsafe { view_of(tuple) }))
 }
 

@@ -1,13 +1,16 @@
-//! What the open transaction has counted and not written yet: its deltas are flushed once, before it commits.
+//! What the open transaction has counted and not written yet. It is flushed once, right before the commit.
 //!
-//! So a transaction holds a slot, and the rows of its sessions, for the shortest time there is; a million inserts in one
-//! transaction write each counter once; and transactions that touch the same sessions in opposite orders do not wait for
-//! each other in a circle, because each writes them in the order of their keys. A tally that grows too large is flushed
-//! earlier, by a statement or by the end of a subtransaction, and so is all of it when the same transaction reads the statistics (`reads`).
+//! That has three advantages. A transaction holds a counter slot, and the rows of its sessions, for the
+//! shortest time. A million inserts in one transaction write each counter once. And a flush writes sessions
+//! in the order of their keys, so transactions that flush once do not wait for each other in a circle.
 //!
-//! A rollback to a savepoint takes back what was counted since, so there is a tally for each subtransaction that has counted
-//! something. A flush writes all of them: what it wrote of the enclosing ones is kept beside the inner one, and given back
-//! to them if that is rolled back, and the writing with it.
+//! A tally that grows too large is flushed earlier, by a statement or by the end of a subtransaction. All of
+//! it is flushed before the same transaction reads the statistics (`report::own_writes`).
+//!
+//! Invariant: a rollback to a savepoint takes back what was counted since, and nothing else. So each
+//! subtransaction that has counted something has a tally. A flush writes all tallies. What it writes of outer
+//! subtransactions, it also keeps with the innermost one. If that one rolls back, its writes are undone, and
+//! the outer tallies come back.
 
 use std::cell::RefCell;
 
@@ -26,61 +29,62 @@ thread_local! {
     static PENDING: RefCell<Pending> = const { RefCell::new(Pending::NONE) };
 }
 
-/// What a tally counts: the views of a table, in an epoch. A transaction that makes another one, by a TRUNCATE or the
-/// beginning of a backfill, flushes first; a rollback brings the one of before back, with its tallies.
+/// What a tally counts: the page views of a table, in an epoch. A TRUNCATE and the beginning of a backfill
+/// make another epoch, and flush first. A rollback brings back the epoch before, with its tallies.
 type CountedTable = (pg_sys::Oid, i64);
 
 /// What this transaction has counted.
 struct Pending {
-    levels: SubxactTallies,
-    /// The commands whose changes are not flushed yet: the first and the last.
+    tallies: SubxactTallies,
+    /// The first and the last command whose changes are not flushed yet.
     commands: Option<(pg_sys::CommandId, pg_sys::CommandId)>,
     flushed: Option<Flush>,
-    /// The flush before the commit has begun: what is counted from now on would wait for one in vain.
+    /// The flush before the commit has begun. No later flush would write what is counted from now on.
     is_ending: bool,
 }
 
 /// What the transaction has flushed.
 #[derive(Clone, Copy)]
 struct Flush {
-    /// The commands whose changes are flushed: the first and the last.
+    /// The first and the last command whose changes are flushed.
     first: pg_sys::CommandId,
     last: pg_sys::CommandId,
-    /// The command that sees all of it.
+    /// The first command that sees all of the flush.
     seen_by: pg_sys::CommandId,
 }
 
 impl Pending {
     const NONE: Self =
-        Pending { levels: SubxactTallies(Vec::new()), commands: None, flushed: None, is_ending: false };
+        Pending { tallies: SubxactTallies(Vec::new()), commands: None, flushed: None, is_ending: false };
 }
 
-/// The tally that a statement goes on with; `put_back_tally` returns it. In between there must be no flush. An error in between loses
-/// it, as it should: the subtransaction that it belongs to is over.
+/// Takes the tally that a statement adds to; `put_back_tally` puts it back. No flush may happen in between.
+/// An error in between loses the tally, rightly: its subtransaction rolls back.
 pub fn take_tally(page_views: pg_sys::Oid, epoch: i64) -> Result<Tally, ErrorReport> {
     let subject = (page_views, epoch);
-    if PENDING.with_borrow(|pending| pending.levels.subject().is_some_and(|counted| counted != subject)) {
-        flush()?; // the extension was made anew in this transaction
+    if PENDING.with_borrow(|pending| pending.tallies.subject().is_some_and(|counted| counted != subject)) {
+        flush()?; // this transaction has installed the extension anew
     }
     PENDING.with_borrow_mut(|pending| {
-        let counted = pending.levels.counted(level());
+        let counted = pending.tallies.counted(current_subxact());
         counted.subject = subject;
         Ok(std::mem::take(&mut counted.tally))
     })
 }
 
-/// Puts back a tally with what a statement has counted.
+/// Puts back the tally of `take_tally`, with what the statement has counted.
 pub fn put_back_tally(tally: Tally) {
-    // SAFETY: reads a number of the open transaction.
+    // SAFETY: reads the command counter; a trigger runs in a transaction.
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
     PENDING.with_borrow_mut(|pending| {
-        pending.levels.counted(level()).tally = tally;
+        pending.tallies.counted(current_subxact()).tally = tally;
         let (first, _) = pending.commands.unwrap_or((command, command));
         pending.commands = Some((first, command));
     });
 }
 
-/// To be called after a statement: one that another extension runs in the commit itself is flushed at once.
+/// To be called after a statement. Another extension may run a statement during the commit: that is flushed
+/// at once.
 pub fn end_statement() -> Result<(), ErrorReport> {
     if PENDING.with_borrow(|pending| pending.is_ending) { flush() } else { Ok(()) }
 }
@@ -88,13 +92,13 @@ pub fn end_statement() -> Result<(), ErrorReport> {
 /// Writes all that the transaction has counted so far.
 pub fn flush() -> Result<(), ErrorReport> {
     let Some((first, last)) = PENDING.with_borrow(|pending| pending.commands) else { return Ok(()) };
-    let taken = PENDING.with_borrow_mut(|pending| pending.levels.take_all(level()));
+    let taken = PENDING.with_borrow_mut(|pending| pending.tallies.take_all(current_subxact()));
     let Some(((page_views, epoch), tally)) = taken else { return Ok(()) };
-    // After a DROP EXTENSION in this transaction nothing is left to count, and nowhere.
+    // After a DROP EXTENSION in this transaction there are no tables to write.
     if exists(page_views) {
         counters::write(page_views, epoch, tally, WriterKind::Transaction)?;
     }
-    // SAFETY: reads a number of the open transaction.
+    // SAFETY: reads the command counter; the transaction that has counted is open.
     let seen_by = unsafe { pg_sys::GetCurrentCommandId(false) };
     PENDING.with_borrow_mut(|pending| {
         let first = pending.flushed.map_or(first, |flushed| flushed.first.min(first));
@@ -104,19 +108,19 @@ pub fn flush() -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// The moment that reads answer for, when the statement that asks has a snapshot of its own.
+/// The moment for which a read answers, if its statement has a snapshot of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadAs {
-    /// That of the snapshot.
+    /// The moment of the snapshot.
     OfStatement,
-    /// That of the snapshot, with the flush of a later command of this transaction.
+    /// The moment of the snapshot, with the flush of a later command of this transaction.
     WithFlush(pg_sys::CommandId),
-    /// Now: what the flush built on may be newer than the snapshot.
+    /// Now, because the flush may have built on rows that are newer than the snapshot.
     Now,
 }
 
-/// Makes the aggregates right for reads by a snapshot at this command of the transaction, and returns what the reads must go
-/// by.
+/// Flushes if a read needs it. `command` is the command of the read's snapshot. Returns the moment for which
+/// the read must answer.
 pub fn prepare_read(command: pg_sys::CommandId) -> Result<ReadAs, ErrorReport> {
     if let Some((first, last)) = PENDING.with_borrow(|pending| pending.commands)
         && first < command
@@ -130,22 +134,22 @@ pub fn prepare_read(command: pg_sys::CommandId) -> Result<ReadAs, ErrorReport> {
         return Err(error::unseen_counts());
     }
     match PENDING.with_borrow(|pending| pending.flushed) {
-        // It sees all that was flushed, or nothing of what is counted in it.
+        // The snapshot shows all that was flushed, or its command precedes all of that.
         Some(flushed) if command >= flushed.seen_by || command <= flushed.first => Ok(ReadAs::OfStatement),
         None => Ok(ReadAs::OfStatement),
         Some(flushed) if command <= flushed.last => Err(error::read_in_the_past()),
         Some(flushed) if snapshot::uses_one_snapshot() => Ok(ReadAs::WithFlush(flushed.seen_by)),
         Some(_) => {
-            // Now is after what the statement itself has written through a function, too.
+            // The new snapshot also follows what the statement itself has written through a function.
             flush()?;
             Ok(ReadAs::Now)
         }
     }
 }
 
-/// Has the server call this module at the ends of transactions.
+/// Registers the callbacks of this module. For `_PG_init`.
 pub fn register() {
-    // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
+    // SAFETY: `_PG_init` calls this once in a process. The library with the callbacks is never unloaded.
     unsafe {
         pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), std::ptr::null_mut());
@@ -176,22 +180,23 @@ unsafe extern "C-unwind" fn transaction_ends(
 #[pg_guard]
 unsafe extern "C-unwind" fn subtransaction_ends(
     event: pg_sys::SubXactEvent::Type,
-    level: pg_sys::SubTransactionId,
+    subxact: pg_sys::SubTransactionId,
     parent: pg_sys::SubTransactionId,
     _argument: *mut std::ffi::c_void,
 ) {
     use pg_sys::SubXactEvent::*;
-    // Many small levels make one large one. Here none of them can be rolled back any more but with its parent.
+    // Many small subtransactions make a large one. From here on this one can be rolled back only with its
+    // parent.
     if event == SUBXACT_EVENT_PRE_COMMIT_SUB
-        && PENDING.with_borrow(|pending| pending.levels.are_full(level, parent))
+        && PENDING.with_borrow(|pending| pending.tallies.are_full(subxact, parent))
     {
         flush_at_end();
     }
     PENDING.with_borrow_mut(|pending| match event {
-        SUBXACT_EVENT_COMMIT_SUB => pending.levels.commit(level, parent),
+        SUBXACT_EVENT_COMMIT_SUB => pending.tallies.commit(subxact, parent),
         SUBXACT_EVENT_ABORT_SUB => {
-            // What comes back is of commands that are among those flushed.
-            if pending.levels.roll_back(level)
+            // The tallies that come back are of commands within the flushed range.
+            if pending.tallies.roll_back(subxact)
                 && let Some(Flush { first, last, .. }) = pending.flushed
             {
                 let last = pending.commands.map_or(last, |(_, later)| later.max(last));
@@ -204,20 +209,20 @@ unsafe extern "C-unwind" fn subtransaction_ends(
 
 /// Writes all that has been counted, at the end of a transaction or a subtransaction.
 fn flush_at_end() {
-    // The transaction is still open, but there may be no statement, and with it no snapshot.
+    // The transaction is still open, but there may be no statement, and so no active snapshot.
     if let Err(report) = snapshot::with_snapshot(flush) {
         report.report(PgLogLevel::ERROR);
     }
 }
 
 /// The innermost open subtransaction, or the transaction itself.
-fn level() -> SubxactId {
-    // SAFETY: reads a number of the open transaction.
+fn current_subxact() -> SubxactId {
+    // SAFETY: reads a number of the transaction; a trigger, a flush or a read runs in one.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
 fn exists(table: pg_sys::Oid) -> bool {
-    // SAFETY: a look-up in a system cache; a transaction is open.
+    // SAFETY: a look-up in a system cache, which needs a transaction; a flush runs in one.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
         let none = pg_sys::Datum::from(0);
@@ -225,19 +230,19 @@ fn exists(table: pg_sys::Oid) -> bool {
     }
 }
 
-/// A tally for each level that has counted something, the outermost first.
+/// A tally for each subtransaction that has counted something, the outermost first.
 struct SubxactTallies(Vec<SubxactTally>);
 
-/// What a level has counted.
+/// What a subtransaction has counted.
 struct SubxactTally {
-    level: SubxactId,
+    subxact: SubxactId,
     subject: CountedTable,
     tally: Tally,
-    /// What this level has flushed of the levels around it.
+    /// What this subtransaction has flushed of the outer ones.
     flushed: Vec<FlushedTally>,
 }
 
-/// What was flushed of a level.
+/// What was flushed of a subtransaction.
 struct FlushedTally {
     of: SubxactId,
     subject: CountedTable,
@@ -250,55 +255,58 @@ impl SubxactTallies {
         self.0.iter().find(|counted| !counted.tally.is_empty()).map(|counted| counted.subject)
     }
 
-    fn counted(&mut self, level: SubxactId) -> &mut SubxactTally {
-        let place = self.0.partition_point(|counted| counted.level < level);
-        if self.0.get(place).is_none_or(|counted| counted.level != level) {
+    fn counted(&mut self, subxact: SubxactId) -> &mut SubxactTally {
+        let index = self.0.partition_point(|counted| counted.subxact < subxact);
+        if self.0.get(index).is_none_or(|counted| counted.subxact != subxact) {
             let subject = (pg_sys::InvalidOid, 0);
-            self.0
-                .insert(place, SubxactTally { level, subject, tally: Tally::default(), flushed: Vec::new() });
+            self.0.insert(
+                index,
+                SubxactTally { subxact, subject, tally: Tally::default(), flushed: Vec::new() },
+            );
         }
-        &mut self.0[place]
+        &mut self.0[index]
     }
 
-    /// Whether a level and its parent together have counted so much that it is time to flush.
-    fn are_full(&self, level: SubxactId, parent: SubxactId) -> bool {
-        let both = self.0.iter().rev().take_while(|counted| counted.level >= parent);
-        let sizes = both.filter(|counted| [level, parent].contains(&counted.level)).map(|c| c.tally.size());
+    /// Whether a subtransaction and its parent together have counted so much that it is time to flush.
+    fn are_full(&self, subxact: SubxactId, parent: SubxactId) -> bool {
+        let both = self.0.iter().rev().take_while(|counted| counted.subxact >= parent);
+        let sizes =
+            both.filter(|counted| [subxact, parent].contains(&counted.subxact)).map(|c| c.tally.size());
         sizes.sum::<usize>() >= tally::FULL
     }
 
-    /// Adds to the tally of a level.
-    fn add(&mut self, level: SubxactId, subject: CountedTable, tally: Tally) {
+    /// Adds to the tally of a subtransaction.
+    fn add(&mut self, subxact: SubxactId, subject: CountedTable, tally: Tally) {
         if !tally.is_empty() {
-            let counted = self.counted(level);
+            let counted = self.counted(subxact);
             counted.subject = subject;
             counted.tally.merge(tally);
         }
     }
 
-    /// All that is to be written, by this level, which remembers what it writes of others.
-    fn take_all(&mut self, level: SubxactId) -> Option<(CountedTable, Tally)> {
+    /// Takes all that this subtransaction is about to write. It remembers what it takes of others.
+    fn take_all(&mut self, subxact: SubxactId) -> Option<(CountedTable, Tally)> {
         let subject = self.subject()?;
         let mut all = Tally::default();
         let mut flushed = Vec::new();
         for counted in &mut self.0 {
             let tally = std::mem::take(&mut counted.tally);
-            if counted.level != level && !tally.is_empty() {
-                flushed.push(FlushedTally { of: counted.level, subject, tally: tally.clone() });
+            if counted.subxact != subxact && !tally.is_empty() {
+                flushed.push(FlushedTally { of: counted.subxact, subject, tally: tally.clone() });
             }
             all.merge(tally);
         }
         if !flushed.is_empty() {
-            self.counted(level).flushed.append(&mut flushed);
+            self.counted(subxact).flushed.append(&mut flushed);
         }
         Some((subject, all))
     }
 
-    /// The level has become part of its parent.
-    fn commit(&mut self, level: SubxactId, parent: SubxactId) {
-        let Some(counted) = self.0.pop_if(|counted| counted.level == level) else { return };
+    /// A subtransaction has committed into its parent.
+    fn commit(&mut self, subxact: SubxactId, parent: SubxactId) {
+        let Some(counted) = self.0.pop_if(|counted| counted.subxact == subxact) else { return };
         self.add(parent, counted.subject, counted.tally);
-        // What it flushed of its parent is the parent's own flush now.
+        // What it flushed of its parent counts as the parent's own flush now.
         let others = counted.flushed.into_iter().filter(|flushed| flushed.of != parent);
         let mut others = others.collect::<Vec<_>>();
         if !others.is_empty() {
@@ -306,10 +314,10 @@ impl SubxactTallies {
         }
     }
 
-    /// Nothing of the level has happened: what it counted is gone, and what it wrote of others is to be written again. True
-    /// if there was any of that.
-    fn roll_back(&mut self, level: SubxactId) -> bool {
-        let Some(counted) = self.0.pop_if(|counted| counted.level == level) else { return false };
+    /// A subtransaction has rolled back. What it counted is gone, and what it flushed of others must be
+    /// written again. Returns whether there was any of the second.
+    fn roll_back(&mut self, subxact: SubxactId) -> bool {
+        let Some(counted) = self.0.pop_if(|counted| counted.subxact == subxact) else { return false };
         let comes_back = !counted.flushed.is_empty();
         for flushed in counted.flushed {
             self.add(flushed.of, flushed.subject, flushed.tally);
@@ -329,15 +337,15 @@ mod tests {
 
     const SUBJECT: CountedTable = (pg_sys::InvalidOid, 7);
 
-    fn count(levels: &mut SubxactTallies, level: SubxactId, views: i64) {
+    fn count(tallies: &mut SubxactTallies, subxact: SubxactId, views: i64) {
         let mut tally = Tally::default();
         (0..views).for_each(|id| tally.add(&view(id + 1)));
-        levels.add(level, SUBJECT, tally);
+        tallies.add(subxact, SUBJECT, tally);
     }
 
-    /// The views that this level would write now.
-    fn taken(levels: &mut SubxactTallies, level: SubxactId) -> i64 {
-        levels.take_all(level).map_or(0, |(subject, tally)| {
+    /// How many page views this subtransaction would write now.
+    fn taken(tallies: &mut SubxactTallies, subxact: SubxactId) -> i64 {
+        tallies.take_all(subxact).map_or(0, |(subject, tally)| {
             assert_eq!(subject, SUBJECT);
             views(&tally)
         })
@@ -349,98 +357,99 @@ mod tests {
 
     #[test]
     fn all_levels_are_written_together() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 1, 3);
-        count(&mut levels, 4, 5);
-        assert_eq!(taken(&mut levels, 4), 8);
-        assert_eq!(taken(&mut levels, 4), 0);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 1, 3);
+        count(&mut tallies, 4, 5);
+        assert_eq!(taken(&mut tallies, 4), 8);
+        assert_eq!(taken(&mut tallies, 4), 0);
     }
 
     #[test]
     fn a_rollback_takes_its_level_away() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 1, 3);
-        count(&mut levels, 2, 5);
-        assert!(!levels.roll_back(2));
-        assert!(!levels.roll_back(3));
-        assert_eq!(taken(&mut levels, 1), 3);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 1, 3);
+        count(&mut tallies, 2, 5);
+        assert!(!tallies.roll_back(2));
+        assert!(!tallies.roll_back(3));
+        assert_eq!(taken(&mut tallies, 1), 3);
     }
 
     #[test]
     fn a_release_gives_its_level_to_the_parent() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 3, 5);
-        levels.commit(3, 2);
-        count(&mut levels, 2, 1);
-        levels.commit(2, 1);
-        assert_eq!(levels.0.len(), 1);
-        assert_eq!(views(&levels.counted(1).tally), 6);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 3, 5);
+        tallies.commit(3, 2);
+        count(&mut tallies, 2, 1);
+        tallies.commit(2, 1);
+        assert_eq!(tallies.0.len(), 1);
+        assert_eq!(views(&tallies.counted(1).tally), 6);
     }
 
     #[test]
     fn what_a_level_wrote_of_others_comes_back_when_it_is_rolled_back() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 1, 3);
-        count(&mut levels, 2, 5);
-        count(&mut levels, 3, 7);
-        assert_eq!(taken(&mut levels, 3), 15);
-        // Into its parent: the parent's own 5 are as safe as the parent now, the 3 of the outermost are not.
-        levels.commit(3, 2);
-        count(&mut levels, 2, 1);
-        assert!(levels.roll_back(2));
-        assert_eq!(taken(&mut levels, 1), 3);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 1, 3);
+        count(&mut tallies, 2, 5);
+        count(&mut tallies, 3, 7);
+        assert_eq!(taken(&mut tallies, 3), 15);
+        // After this, the parent's own 5 are flushed as long as the parent lives. The 3 of the outermost one
+        // are not.
+        tallies.commit(3, 2);
+        count(&mut tallies, 2, 1);
+        assert!(tallies.roll_back(2));
+        assert_eq!(taken(&mut tallies, 1), 3);
     }
 
     #[test]
     fn a_flush_by_a_level_that_counted_nothing_comes_back_too() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 1, 3);
-        assert_eq!(taken(&mut levels, 9), 3);
-        assert!(levels.roll_back(9));
-        assert_eq!(taken(&mut levels, 1), 3);
-        assert_eq!(taken(&mut levels, 1), 0);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 1, 3);
+        assert_eq!(taken(&mut tallies, 9), 3);
+        assert!(tallies.roll_back(9));
+        assert_eq!(taken(&mut tallies, 1), 3);
+        assert_eq!(taken(&mut tallies, 1), 0);
     }
 
     #[test]
     fn what_comes_back_is_counted_for_what_it_was() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 1, 3);
-        levels.take_all(2);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 1, 3);
+        tallies.take_all(2);
         let mut tally = Tally::default();
         tally.add(&view(1));
-        levels.add(2, (pg_sys::InvalidOid, 8), tally);
-        assert!(levels.roll_back(2));
-        assert_eq!(levels.subject(), Some(SUBJECT));
+        tallies.add(2, (pg_sys::InvalidOid, 8), tally);
+        assert!(tallies.roll_back(2));
+        assert_eq!(tallies.subject(), Some(SUBJECT));
     }
 
     #[test]
     fn a_parent_is_full_with_what_its_children_counted() {
-        let mut levels = SubxactTallies(Vec::new());
+        let mut tallies = SubxactTallies(Vec::new());
         let most = tally::FULL as i64;
-        let count_sessions = |levels: &mut SubxactTallies, level, ids: std::ops::Range<i64>| {
+        let count_sessions = |tallies: &mut SubxactTallies, subxact, ids: std::ops::Range<i64>| {
             let mut tally = Tally::default();
             ids.for_each(|id| {
                 tally.add(&PageView { session_id: id.to_string().as_bytes(), ..view(id + 1) });
             });
-            levels.add(level, SUBJECT, tally);
+            tallies.add(subxact, SUBJECT, tally);
         };
-        count_sessions(&mut levels, 1, 0..most);
-        count_sessions(&mut levels, 2, 0..most - 1);
-        assert!(!levels.are_full(3, 2));
-        count_sessions(&mut levels, 3, 0..1);
-        assert!(levels.are_full(3, 2));
-        levels.take_all(3);
-        assert!(!levels.are_full(3, 2));
+        count_sessions(&mut tallies, 1, 0..most);
+        count_sessions(&mut tallies, 2, 0..most - 1);
+        assert!(!tallies.are_full(3, 2));
+        count_sessions(&mut tallies, 3, 0..1);
+        assert!(tallies.are_full(3, 2));
+        tallies.take_all(3);
+        assert!(!tallies.are_full(3, 2));
     }
 
     #[test]
     fn a_level_flushed_twice_comes_back_whole() {
-        let mut levels = SubxactTallies(Vec::new());
-        count(&mut levels, 1, 3);
-        levels.take_all(2);
-        levels.take_all(2);
-        count(&mut levels, 2, 1);
-        assert!(levels.roll_back(2));
-        assert_eq!(views(&levels.counted(1).tally), 3);
+        let mut tallies = SubxactTallies(Vec::new());
+        count(&mut tallies, 1, 3);
+        tallies.take_all(2);
+        tallies.take_all(2);
+        count(&mut tallies, 2, 1);
+        assert!(tallies.roll_back(2));
+        assert_eq!(views(&tallies.counted(1).tally), 3);
     }
 }

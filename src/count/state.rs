@@ -1,15 +1,19 @@
-//! The row that says which views are counted, and what a writer makes of it.
+//! The row of `backfill_state`, which says which page views are counted, and how writers use it.
 //!
-//! A writer decides for each row that it touches whether the aggregates count it. For ids above `target` the answer is
-//! yes whatever else happens, and `epoch` and `target` change only under a lock on `page_views` that no writer is in
-//! flight under; so they are cached, and the cache is cleared by the relation-cache invalidation that comes with the
-//! change. So is a cursor that has come to the target, where it stays.
+//! Invariant: for each changed row, a writer and a batch agree on whether the aggregates count it. The writer
+//! decides by `epoch`, `cursor` and `target`.
 //!
-//! For ids in `(0, target]` of an unfinished backfill the writer takes the gate shared and reads the cursor after that: it
-//! cannot move again until the writer's transaction ends.
+//! Ids above `target` are always counted. `epoch` and `target` change only under a lock on `page_views`,
+//! while no writer has uncommitted changes. So a process caches them. The change sends a relcache
+//! invalidation, which clears the cache. A cursor that has reached the target stays there, so it is cached,
+//! too.
 //!
-//! A REPEATABLE READ transaction decides by what is committed now, too, and not by its snapshot, or a row would be
-//! left out by both sides. If the two differ in a way that its own reads could tell, it gets 40001 instead.
+//! For ids in `(0, target]` of an unfinished backfill, the writer takes the gate in shared mode and reads the
+//! cursor after that. The cursor cannot move before the writer's transaction ends.
+//!
+//! A REPEATABLE READ transaction also decides by what is committed now. By its snapshot, a row could be
+//! counted neither by the writer nor by a batch. If the two states differ in a way that its reads could show,
+//! it gets 40001.
 
 use std::cell::Cell;
 
@@ -21,7 +25,7 @@ use crate::pg::datum::Column;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::{catalog, scan, snapshot};
 
-/// Columns of `backfill_state`. The first one is its primary key, and true.
+/// Columns of `backfill_state`. Column 1 is its primary key, and always true.
 pub mod columns {
     use crate::pg::datum::Column;
     pub const EPOCH: Column = 2;
@@ -39,7 +43,7 @@ pub mod columns {
     pub const COUNT: usize = 19;
 }
 
-/// Which views the aggregates count.
+/// Which page views the aggregates count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     pub epoch: i64,
@@ -48,13 +52,13 @@ pub struct State {
 }
 
 impl State {
-    /// Whether the aggregates count every view.
+    /// Whether the aggregates count every page view.
     pub fn is_complete(&self) -> bool {
         self.cursor == self.target
     }
 }
 
-/// A state that is current as long as the cache holds it, but for a cursor below the target.
+/// A cached state. It is current while it is in the cache, except for a cursor below the target.
 #[derive(Clone, Copy)]
 struct Cached {
     page_views: pg_sys::Oid,
@@ -67,13 +71,14 @@ thread_local! {
 
 /// The state as committed now, with this transaction's own changes, at any isolation level.
 pub fn latest() -> Result<State, ErrorReport> {
-    // SAFETY: a transaction is open.
+    // SAFETY: `GetLatestSnapshot` needs an open transaction; writers, batches and flushes run in one.
     seen_by(unsafe { pg_sys::GetLatestSnapshot() })
 }
 
-/// Keeps batches away until this transaction ends, which has written `page_views`.
+/// Keeps batches out until this transaction ends. The transaction has written `page_views`.
 pub fn hold(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
-    // Where all is counted, nothing more can begin.
+    // If all page views are counted, there is no batch. No backfill can begin while this transaction has
+    // writes.
     if !latest()?.is_complete() {
         Lock::new(Class::Gate, page_views, 0).acquire(Mode::Shared);
     }
@@ -82,11 +87,11 @@ pub fn hold(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
 
 /// The state that the calling statement sees.
 pub fn seen() -> Result<State, ErrorReport> {
-    // SAFETY: a statement is being executed.
+    // SAFETY: an executing statement has an active snapshot.
     seen_by(unsafe { pg_sys::GetActiveSnapshot() })
 }
 
-/// The state that a snapshot sees.
+/// The state that a snapshot shows.
 pub fn seen_by(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
     read_row(snapshot, |row| State {
         epoch: row.bigint(columns::EPOCH),
@@ -95,17 +100,17 @@ pub fn seen_by(snapshot: pg_sys::Snapshot) -> Result<State, ErrorReport> {
     })
 }
 
-/// What the decisions of one statement rest on.
+/// The state by which one statement decides what is counted.
 pub struct Writer {
     page_views: pg_sys::Oid,
     state: State,
-    /// The state that the transaction's own reads see, where that is not always the latest.
+    /// The state in the transaction's only snapshot; `None` if each statement has its own.
     seen: Option<State>,
     holds_gate: bool,
 }
 
 impl Writer {
-    /// For a statement that writes `page_views`, whose lock it holds.
+    /// For a statement that writes `page_views`, and so holds its lock.
     pub fn new(page_views: pg_sys::Oid) -> Result<Self, ErrorReport> {
         let state = match CACHE.get() {
             Some(cached) if cached.page_views == page_views => cached.state,
@@ -116,7 +121,7 @@ impl Writer {
             }
         };
         let seen = if snapshot::uses_one_snapshot() {
-            // SAFETY: a transaction is open; at this isolation level it is the transaction's only snapshot.
+            // SAFETY: a statement runs in a transaction, which has this snapshot at these isolation levels.
             let seen = seen_by(unsafe { pg_sys::GetTransactionSnapshot() })?;
             if (seen.epoch, seen.target) != (state.epoch, state.target) {
                 return Err(error::stale_snapshot());
@@ -128,12 +133,12 @@ impl Writer {
         Ok(Writer { page_views, state, seen, holds_gate: false })
     }
 
-    /// The epoch that counters are written for.
+    /// The epoch that the writer counts for.
     pub fn epoch(&self) -> i64 {
         self.state.epoch
     }
 
-    /// Whether the aggregates count the view with this id.
+    /// Whether the aggregates count the page view with this id.
     pub fn counts(&mut self, id: i64) -> Result<bool, ErrorReport> {
         if id > self.state.target {
             return Ok(true);
@@ -151,7 +156,7 @@ impl Writer {
     }
 }
 
-/// Forgets what is known of a relation that was announced as changed, or of all of them. To be called by the catalog.
+/// Clears the cache if its table is among the changed relations. For `catalog::watch`.
 pub fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
     if CACHE.get().is_some_and(|cached| is_changed(cached.page_views)) {
         CACHE.set(None);
@@ -172,8 +177,8 @@ impl StateRow<'_> {
     }
 }
 
-/// Shows the row as a snapshot sees it. It is read directly: this runs in every statement of a writer that is not served from
-/// the cache, and in every batch.
+/// Calls `show` with the row that the snapshot shows. It is read without a plan: batches need it, and
+/// statements of writers that find no cached state.
 pub fn read_row<R>(snapshot: pg_sys::Snapshot, show: impl FnOnce(&StateRow) -> R) -> Result<R, ErrorReport> {
     scan::show_first(catalog::table(c"backfill_state")?, snapshot, |row| match row {
         Some(row) if row.len() >= columns::COUNT => Ok(show(&StateRow(row))),

@@ -1,7 +1,7 @@
-//! Rows of the aggregates that are of older epochs, and so count no more, are removed piece by piece.
+//! Sweeping: deletes rows of the aggregates that are of older epochs, and so no longer count.
 //!
-//! A sweep waits for no writer. A writer may wait for a sweep that removes the very row which it wants to write anew, so a sweep
-//! is short where there is much to remove.
+//! Invariant: a sweep waits for no writer. A writer can wait for a sweep that deletes the row that it wants
+//! to write. So a sweep is short where there is much to delete.
 
 use std::ffi::CStr;
 
@@ -11,8 +11,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::pg::catalog;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
 
-/// Removes rows of a table that count in no epoch any more. `$1` and `$2` are places in the table, the first and the one
-/// after the last, `$3` is the current epoch.
+/// Deletes rows of epochs before `$3` between two tids: from `$1`, and before `$2`.
 macro_rules! sweep {
     ($table:literal, $name:literal) => {
         (
@@ -37,7 +36,7 @@ macro_rules! sweep {
     };
 }
 
-/// The tables that have an epoch, each with its statement.
+/// The tables with an epoch, each with its statement.
 static SWEEPS: [(&CStr, Statement); 4] = [
     sweep!("site_totals", c"site_totals"),
     sweep!("path_totals", c"path_totals"),
@@ -45,14 +44,14 @@ static SWEEPS: [(&CStr, Statement); 4] = [
     sweep!("sessions", c"sessions"),
 ];
 
-/// Blocks that one sweep reads at most, and at a time.
+/// How many blocks a sweep reads at most, and how many each statement reads.
 const SWEEP_BLOCKS: i64 = 256;
 const SWEEP_STEP: i64 = 16;
 
-/// Rows after which a sweep ends: a few milliseconds' work.
+/// A sweep ends after so many rows: some milliseconds of work.
 const SWEEP_ROWS: usize = 500;
 
-/// How far a sweep is: all tables before this one are swept, and this one up to the block.
+/// How far a sweep is. The first `tables` tables are done, and of the next one the first `blocks` blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Swept {
     pub tables: i64,
@@ -60,15 +59,17 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// Whether all tables are.
+    /// Whether all tables are done.
     pub fn is_all(&self) -> bool {
         self.tables >= SWEEPS.len() as i64
     }
 }
 
-/// Removes rows of epochs older than this from the next blocks and returns how far it is now. Rows are found by their place,
-/// so that a whole sweep reads each table once; what comes in behind it is of the current epoch. Rows that somebody else is
-/// writing are passed over: they are of the current epoch then, or stay, which makes no difference to any answer.
+/// Deletes rows of epochs before `epoch` from the next blocks. Returns how far the sweep is now.
+///
+/// Rows are found by their tids, so a whole sweep reads each table once. Rows that come in behind it are of
+/// the current epoch. It skips rows that another transaction is writing. These are of the current epoch then,
+/// or stay, which changes no answer.
 pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, ErrorReport> {
     let mut swept = from;
     let (mut read, mut removed) = (0, 0);
@@ -77,7 +78,7 @@ pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, 
         let blocks = blocks(catalog::table(name)?);
         let end = (swept.blocks + SWEEP_STEP).min(blocks);
         if swept.blocks < end {
-            let arguments = [place(swept.blocks), place(end), pg_sys::Datum::from(epoch)].map(Some);
+            let arguments = [first_tid(swept.blocks), first_tid(end), pg_sys::Datum::from(epoch)].map(Some);
             removed += statement.run(connection, SnapshotKind::Current, &arguments)?.len();
             read += end - swept.blocks;
             swept.blocks = end;
@@ -89,20 +90,20 @@ pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, 
     Ok(swept)
 }
 
-/// The first place of a block, as a `tid`.
-fn place(block: i64) -> pg_sys::Datum {
+/// The first tid of a block.
+fn first_tid(block: i64) -> pg_sys::Datum {
     let block = u32::try_from(block).unwrap_or(u32::MAX);
-    // SAFETY: memory of this turn, filled whole.
+    // SAFETY: the memory is in the step's memory context, and all its fields are set.
     unsafe {
-        let place = pg_sys::palloc0(size_of::<pg_sys::ItemPointerData>()).cast::<pg_sys::ItemPointerData>();
-        (*place).ip_blkid.bi_hi = (block >> 16) as u16;
-        (*place).ip_blkid.bi_lo = block as u16;
-        pg_sys::Datum::from(place)
+        let tid = pg_sys::palloc0(size_of::<pg_sys::ItemPointerData>()).cast::<pg_sys::ItemPointerData>();
+        (*tid).ip_blkid.bi_hi = (block >> 16) as u16;
+        (*tid).ip_blkid.bi_lo = block as u16;
+        pg_sys::Datum::from(tid)
     }
 }
 
 fn blocks(table: pg_sys::Oid) -> i64 {
-    // SAFETY: the table exists and is open while it is measured.
+    // SAFETY: the table exists, and is open while its length is read.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);

@@ -1,41 +1,44 @@
-//! The arithmetic of deltas: rows go in, changes of counters come out. Pure; it knows neither locks nor tables.
+//! The arithmetic of deltas: changed rows go in, changes of counters come out. No locks, no tables.
 //!
-//! Keys are bytes in the database's encoding. They are found by their hash, and put in byte order when they come out, which
-//! is the order of the tables' keys: all writers touch counters in one order.
+//! Keys are bytes in the encoding of the database. A tally finds them by their hash, and `in_order` sorts
+//! them by their bytes. That is the order of the tables' primary keys, so all writers change counters in one
+//! order.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::count::page_view::PageView;
 
-/// A key: a path or a session id, in the database's encoding.
+/// A path or a session id, in the encoding of the database.
 pub type TextKey = Box<[u8]>;
 
-/// Deltas after which a tally should be flushed, so that a transaction over millions of rows needs little memory.
+/// How many deltas a tally holds before it should be flushed. It bounds the memory of a transaction over
+/// millions of rows.
 pub const FULL: usize = 20_000;
 
-/// The change of a path's counter.
+/// The change of a path's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathDelta {
     pub views: i64,
-    /// The type of the newest view added, or of any view where none was added.
+    /// The type of the newest page view added; of any removed one if none was added.
     pub page_type: Box<[u8]>,
-    /// The newest view added, 0 where none was added.
+    /// The id of the newest page view added, 0 if none was added.
     pub last_view_id: i64,
-    /// The same views by their days, in order.
+    /// The same page views by their UTC days, in order.
     pub days: Vec<(i32, i64)>,
 }
 
 impl PathDelta {
-    /// Counts views of a day.
+    /// Adds page views to a day.
     fn add_to_day(&mut self, day: i32, views: i64) {
         match self.days.binary_search_by_key(&day, |(day, _)| *day) {
-            Ok(place) => self.days[place].1 += views,
-            Err(place) => self.days.insert(place, (day, views)),
+            Ok(index) => self.days[index].1 += views,
+            Err(index) => self.days.insert(index, (day, views)),
         }
     }
 
-    /// Takes up a view's type if that view is newer; `last_view_id` is 0 for a view that has left.
+    /// Takes over the type of a page view if it is the newest so far. `last_view_id` is 0 for a removed page
+    /// view.
     fn see(&mut self, page_type: &[u8], last_view_id: i64) {
         if last_view_id > 0 && last_view_id >= self.last_view_id {
             self.last_view_id = last_view_id;
@@ -55,8 +58,8 @@ impl PathDelta {
         other.days.iter().for_each(|(day, views)| self.add_to_day(*day, *views));
     }
 
-    /// Where the views of this delta go when the path's own row has a counter of the day `kept.0`: that counter as it is
-    /// then, of that day or of a newer one, and what is left for the counters of older days.
+    /// Computes what the row of a path becomes with this delta. `kept` is the row's day with its count.
+    /// Returns the newest day with its count, and the counts of older days, which go to `daily_totals`.
     pub fn on_top_of(&self, kept: (i32, i64)) -> ((i32, i64), Vec<(i32, i64)>) {
         let newest = self.days.last().map_or(kept.0, |(day, _)| kept.0.max(*day));
         let (mut views, mut older) = (0, Vec::new());
@@ -71,27 +74,27 @@ impl PathDelta {
     }
 }
 
-/// Deltas of all counters.
+/// The deltas of all counters.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub paths: HashMap<TextKey, PathDelta>,
     pub sessions: HashMap<TextKey, i64>,
-    /// How many days the paths have between them.
+    /// The sum of the paths' numbers of days.
     days: usize,
 }
 
 impl Tally {
-    /// With room for the sessions of so many views, or for as many as there are before it is full.
+    /// With room for the sessions of so many page views, but at most for those of a full tally.
     pub fn for_views(views: usize) -> Self {
         Tally { sessions: HashMap::with_capacity(views.min(FULL)), ..Tally::default() }
     }
 
-    /// Counts a view that has come into the aggregates.
+    /// Counts a page view that the aggregates now include.
     pub fn add(&mut self, view: &PageView) {
         self.count(view, 1);
     }
 
-    /// Counts a view that has left the aggregates.
+    /// Counts a page view that the aggregates no longer include.
     pub fn subtract(&mut self, view: &PageView) {
         self.count(view, -1);
     }
@@ -110,17 +113,17 @@ impl Tally {
         }
     }
 
-    /// Adds to the counter of a path.
+    /// Adds to the counters of a path.
     pub fn add_to_path(&mut self, path: TextKey, delta: PathDelta) {
         match self.paths.entry(path) {
-            Entry::Vacant(place) => {
+            Entry::Vacant(entry) => {
                 self.days += delta.days.len();
-                place.insert(delta);
+                entry.insert(delta);
             }
-            Entry::Occupied(mut place) => {
-                let days = place.get().days.len();
-                place.get_mut().merge(&delta);
-                self.days += place.get().days.len() - days;
+            Entry::Occupied(mut entry) => {
+                let days = entry.get().days.len();
+                entry.get_mut().merge(&delta);
+                self.days += entry.get().days.len() - days;
             }
         }
     }
@@ -130,12 +133,12 @@ impl Tally {
         self.size() >= FULL
     }
 
-    /// How many deltas there are of the kind that has most.
+    /// The number of sessions, or of pairs of path and day, whichever is larger.
     pub fn size(&self) -> usize {
         self.days.max(self.sessions.len())
     }
 
-    /// Drops the counters that do not change after all.
+    /// Drops the deltas that have become 0.
     pub fn settle(&mut self) {
         for delta in self.paths.values_mut() {
             delta.days.retain(|(_, views)| *views != 0);
@@ -144,7 +147,7 @@ impl Tally {
         self.sessions.retain(|_, views| *views != 0);
     }
 
-    /// Whether nothing changes.
+    /// Whether no counter changes.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty() && self.sessions.is_empty()
     }
@@ -251,7 +254,7 @@ mod tests {
         tally.add(&view(8, "/a", "s", 4 * DAY));
         tally.subtract(&view(1, "/a", "s", 0));
         let delta = &tally.paths[b"/a".as_slice()];
-        // A new row, one of an older day, one of the same day, one of a newer day.
+        // A new row, then rows with an older day, a day in between, and a newer day.
         assert_eq!(delta.on_top_of((i32::MIN, 0)), ((4, 1), vec![(0, -1), (2, 1)]));
         assert_eq!(delta.on_top_of((3, 10)), ((4, 1), vec![(0, -1), (2, 1), (3, 10)]));
         assert_eq!(delta.on_top_of((4, 10)), ((4, 11), vec![(0, -1), (2, 1)]));

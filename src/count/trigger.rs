@@ -1,7 +1,10 @@
-//! The triggers of `page_views`: rows that a statement changed go into a tally, or are left to the backfill.
+//! The triggers of `page_views`.
 //!
-//! One function serves INSERT, UPDATE, DELETE and TRUNCATE. It runs once for a statement, with all of its rows in
-//! transition tables, which are read directly: for a statement of one row that is much cheaper than a query.
+//! Invariant: each changed row is counted in a tally, or left to the backfill.
+//!
+//! Two functions with one body serve INSERT, UPDATE, DELETE and TRUNCATE. They run once for each statement.
+//! Transition tables hold the rows, and are read directly: for a statement of one row, a query would cost
+//! much more.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
@@ -14,7 +17,7 @@ use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
 use crate::pg::{catalog, transaction};
 
-/// All counts of before are void; whatever was being counted is gone.
+/// Voids all counts, since no page view is left. An unfinished backfill has nothing left to count.
 static EMPTY: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
           epoch = s.epoch + 1,
@@ -29,35 +32,38 @@ static EMPTY: Statement = Statement::new(
 crate::pg::fmgr::finfo_v1!(pg_finfo_count_page_views_wrapper);
 crate::pg::fmgr::finfo_v1!(pg_finfo_count_changed_page_views_wrapper);
 
-/// The trigger function. Not one of pgrx's, which would panic where it is called as anything else.
+/// The trigger function for INSERT and TRUNCATE. It is not a `pg_trigger` of pgrx, which panics in any other
+/// call.
 ///
 /// # Safety
-/// To be called by the server only.
+/// Only the server may call it.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn count_page_views_wrapper(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the server calls this function with its own call data.
     unsafe { answer_trigger(call) }
 }
 
-/// The same for UPDATE and DELETE, under a name that the library of version 0.1.0 does not have: sessions that have loaded it and
-/// live on after an update must not take views away, because they do not know of sessions with uncounted views.
+/// The same for UPDATE and DELETE, under a name that the library of version 0.1.0 does not have. A session
+/// that has loaded that library can live on after an update. It must not subtract page views: it does not
+/// know that a session's count can be a lower bound.
 ///
 /// # Safety
-/// To be called by the server only.
+/// Only the server may call it.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn count_changed_page_views_wrapper(
     call: pg_sys::FunctionCallInfo,
 ) -> pg_sys::Datum {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the server calls this function with its own call data.
     unsafe { answer_trigger(call) }
 }
 
 /// # Safety
-/// `call` must be a call of the server.
+/// `call` must be the call data of the server.
 unsafe fn answer_trigger(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the server passes a whole call; the context of a trigger's is its data, which outlives the call.
+    // SAFETY: the caller guarantees the server's call data. The context of a trigger call is `TriggerData`,
+    // which outlives the call.
     let change = unsafe {
         let context = (*call).context;
         let is_trigger = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
@@ -82,7 +88,8 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     if event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE {
         return empty(page_views);
     }
-    // SAFETY: the trigger manager passes a table of each kind that the trigger names, with the rows of its relation.
+    // SAFETY: the trigger manager passes the transition tables that the trigger declares, with rows of its
+    // relation.
     let (mut removed, mut added) = unsafe {
         (
             TransitionTable::open(change.tg_oldtable, change.tg_relation)?,
@@ -95,8 +102,8 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
 
     let mut writer = Writer::new(page_views)?;
     let mut tally = pending::take_tally(page_views, writer.epoch())?;
-    // Row by row from both tables: an UPDATE leaves the old and the new row in the same place of each, and what one takes
-    // away the other often brings back.
+    // An UPDATE leaves the old and the new version of a row at the same position of each table. The two
+    // deltas often cancel out.
     loop {
         let old = removed.as_mut().and_then(TransitionTable::next);
         let new = added.as_mut().and_then(TransitionTable::next);
@@ -127,9 +134,9 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     pending::end_statement()
 }
 
-/// TRUNCATE: its ACCESS EXCLUSIVE lock and the gate keep writers and batches away until it is committed.
+/// TRUNCATE: its ACCESS EXCLUSIVE lock and the gate keep writers and batches out until it commits.
 fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
-    pending::flush()?; // for the epoch that ends here, and may come back by a rollback
+    pending::flush()?; // for the old epoch, which a rollback to a savepoint brings back
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     transaction::as_owner(page_views, || {
         transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
@@ -140,25 +147,27 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// A cursor of its own over the old or the new rows of a statement.
+/// A transition table, read by a pointer of its own.
 struct TransitionTable {
     rows: *mut pg_sys::Tuplestorestate,
     slot: *mut pg_sys::TupleTableSlot,
-    /// Holds the row's compressed values, as they are uncompressed.
+    /// Memory for the detoasted values of the current row.
     scratch: PgMemoryContexts,
 }
 
 impl TransitionTable {
-    /// `None` if there is no such table or it has no row: a statement that touches none fires the trigger too.
+    /// `None` if there is no such table, or if it has no row. A statement without rows fires the trigger,
+    /// too.
     ///
     /// # Safety
-    /// `rows` must be null or hold rows of `relation`, and both must outlive the result. After an error the
-    /// transaction's end frees what `close` would have.
+    /// `rows` must be null or hold rows of `relation`, and both must outlive the result. After an error, the
+    /// end of the transaction frees what `close` would have freed.
     unsafe fn open(
         rows: *mut pg_sys::Tuplestorestate,
         relation: pg_sys::Relation,
     ) -> Result<Option<Self>, ErrorReport> {
-        // SAFETY: as the caller vouches. Pointer 0 of the store may be anywhere, so this takes one of its own.
+        // SAFETY: the caller guarantees the store and the relation. Another reader may have moved read
+        // pointer 0, so this allocates its own.
         unsafe {
             if rows.is_null() || pg_sys::tuplestore_tuple_count(rows) == 0 {
                 return Ok(None);
@@ -175,11 +184,11 @@ impl TransitionTable {
         }
     }
 
-    /// The next row. It is borrowed from the store, and good until the next call.
+    /// The next row. It is borrowed from the store, and valid until the next call.
     fn next(&mut self) -> Option<PageView<'_>> {
-        // SAFETY: the slot is one of minimal tuples, which has a header of the heap's for the row that it shows. The row has the
-        // relation's columns, at least `COLUMNS` of them, and has passed its constraints. Nothing points into the scratch memory
-        // any more.
+        // SAFETY: the slot is a minimal tuple slot, whose `tuple` has the header of a heap tuple. The row has
+        // at least `COLUMNS` columns, and has passed its constraints. The row before, which used the scratch
+        // memory, is gone.
         unsafe {
             if !pg_sys::tuplestore_gettupleslot(self.rows, true, false, self.slot) {
                 return None;
@@ -191,7 +200,7 @@ impl TransitionTable {
     }
 
     fn close(self) {
-        // SAFETY: made by `open`, and not used any more.
+        // SAFETY: `open` made the slot, and `self` is consumed.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
     }
 }

@@ -1,14 +1,17 @@
-//! The session set: the visitors who have a counted view.
+//! The session set: a row of `sessions` for each visitor with a counted page view.
 //!
-//! A row of `sessions` is shared by all transactions that touch the session: they wait for each other until they commit, which
-//! is what makes the number of visitors exact. They touch sessions in the order of their keys, so that two who flush once
-//! never wait for each other in a circle.
+//! Invariant: the number of visitors is exact. Transactions that touch the same session share its row, so
+//! each waits until the other has committed. Each touches sessions in the order of their keys. So
+//! transactions that flush once never wait for each other in a circle.
 //!
-//! A row counts the views of its session, because the session leaves the set with the last of them. But a backfill meets a
-//! session again and again, and views leave seldom. So a batch counts the views that it meets a new session with, and marks
-//! the row: there are *at least* so many. Batches that come later leave it as it is, and need not even look at it. Who takes
-//! views away from such a session counts in `page_views` what it had; the row is exact from then on. That is done under the
-//! gate, so no batch is leaving the row as it is meanwhile, and batches are told.
+//! A row counts the page views of its session, because the session leaves the set with the last of them. But
+//! a backfill finds the same session in many batches, and sessions seldom lose page views. So the first batch
+//! that finds a session writes its count and marks the row: the count is a lower bound. Later batches do not
+//! change the marked row, and need not read it.
+//!
+//! A transaction that takes page views from a marked session first counts them in `page_views`. Then it
+//! removes the mark: the row is exact from then on. It holds the gate meanwhile, so no batch relies on the
+//! mark. A relcache invalidation tells other processes that a mark is gone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,16 +31,17 @@ use crate::pg::{catalog, snapshot};
 const COLUMNS: i32 = 3;
 const EPOCH: Column = 2;
 const VIEWS: Column = 3;
-/// Version 0.1.0 of the extension has no such column, and its library leaves it NULL: it counts every view.
+/// NULL, or no such column, means an exact count: version 0.1.0 has no lower bounds.
 const IS_LOWER_BOUND: Column = 4;
 
-/// What is announced as changed when a mark is taken away: a view, which nothing else changes. Of a table every VACUUM does.
+/// The SQL view whose relcache invalidation says that a mark is gone. Nothing else invalidates it; a table
+/// would be invalidated by every VACUUM.
 const SIGNAL: &CStr = c"backfill_progress";
 
-/// Sessions that a process remembers, in 16 bytes each.
+/// How many marked sessions a process remembers, in 16 bytes each.
 const SESSIONS_KEPT: usize = 1 << 20;
 
-/// How the session set has changed.
+/// How many sessions came into the session set, and how many left it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     pub came: i64,
@@ -51,7 +55,7 @@ impl Change {
     }
 }
 
-/// What a row says of its session; nothing, if it is of an older epoch.
+/// The count of a session in its row; 0 for a row of an older epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SessionCount {
     views: i64,
@@ -67,21 +71,21 @@ impl SessionCount {
     }
 }
 
-/// Whether the row found is marked, of whatever epoch it is.
+/// Whether the current row is marked, in whatever epoch.
 fn is_marked(table: &Table) -> bool {
     table.has_column(IS_LOWER_BOUND) && table.boolean(IS_LOWER_BOUND)
 }
 
-/// The table and what a flush writes into it.
+/// The table `sessions`, and how a flush writes it.
 struct Sessions {
     table: Table,
     epoch: i64,
     by: WriterKind,
-    /// The columns that the table has of those that a row is made of.
+    /// How many of the columns of `row` the table has.
     columns: usize,
 }
 
-/// Adds the deltas to the sessions of an epoch. A session without a view leaves no trace.
+/// Adds deltas to the sessions of an epoch. The row of a session without page views is deleted.
 pub fn write(
     page_views: pg_sys::Oid,
     epoch: i64,
@@ -92,7 +96,7 @@ pub fn write(
         return Ok(Change::default());
     }
     if deltas.values().any(|delta| *delta < 0) {
-        state::hold(page_views)?; // the gate comes before all rows
+        state::hold(page_views)?; // the gate is locked before all rows
     }
     let table = Table::open(c"sessions", COLUMNS)?;
     let columns = if table.has_column(IS_LOWER_BOUND) { 4 } else { 3 };
@@ -120,8 +124,8 @@ impl Sessions {
         Ok(change)
     }
 
-    /// As `write_each`, for a batch of a backfill, which is followed by others: sessions that are marked already are passed
-    /// over, and those that are likely to be new are put into the table together.
+    /// As `write_each`, for a batch of a backfill that others follow. Skips sessions that it knows to be
+    /// marked. If sessions are likely to be new, it inserts their rows together.
     fn write_batch(
         &mut self,
         deltas: &HashMap<tally::TextKey, i64>,
@@ -161,7 +165,7 @@ impl Sessions {
         Ok(change)
     }
 
-    /// Adds to the views of a session. Returns whether it had a row, and what that said before and says now.
+    /// Adds to the count of a session. Returns whether the session had a row, and its count before and after.
     fn write_session(
         &mut self,
         session_id: &[u8],
@@ -207,7 +211,7 @@ impl Sessions {
         })
     }
 
-    /// What a row says that this writes for a session without views.
+    /// The count in a new row with so many page views.
     fn as_new(&self, views: i64) -> SessionCount {
         SessionCount {
             views,
@@ -220,12 +224,15 @@ fn row(session_id: &[u8], epoch: i64, counted: SessionCount) -> [pg_sys::Datum; 
     [datum::text(session_id), epoch.into(), counted.views.into(), counted.is_lower_bound.into()]
 }
 
-/// How many views of a session are counted, where its row, which has been found, does not say. These are those that are
-/// committed and counted by what is committed, and those that this transaction has added to the row. Nothing if somebody else
-/// has written the row meanwhile. The row is found again afterwards.
+/// Counts the page views of a session whose row is a lower bound. The row must be the current row; it is
+/// found again. `None` if another transaction has written the row meanwhile.
 ///
-/// Whoever changes views of the session writes the row before that is committed, and batches are kept away by the gate. So
-/// while the row stays as it is, what is counted of the session does, too.
+/// The formula: counted = committed page views + row now - row as committed. Of the committed page views it
+/// takes those that the committed state counts. The two values of the row differ by what this transaction has
+/// added.
+///
+/// A transaction that changes page views of the session writes its row before it commits, and the gate keeps
+/// batches out. So the number of counted page views cannot change while the row stays the same.
 fn count_before(
     table: &mut Table,
     key: &[KeyValue],
@@ -249,8 +256,8 @@ fn count_before(
     Ok(is_unchanged.then_some(views + now.views - committed.views))
 }
 
-/// The sessions that the batches of a backfill have marked, as far as a process remembers them. A mark that is committed
-/// stays until the epoch ends, or until somebody announces that one is taken away.
+/// The marked sessions that this process remembers. A committed mark stays until the epoch ends, or until
+/// another transaction announces its removal.
 struct MarkedSessionCache {
     /// The table, and the epoch.
     subject: (pg_sys::Oid, i64),
@@ -260,11 +267,11 @@ struct MarkedSessionCache {
 
 thread_local! {
     static MARKED: RefCell<Option<MarkedSessionCache>> = const { RefCell::new(None) };
-    /// The relation that is announced as changed then.
+    /// The oid of `SIGNAL`.
     static WATCHED: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
-    /// It knows of marks that are not committed.
+    /// Marks of this transaction are in the cache, and are not committed yet.
     static IS_AHEAD: Cell<bool> = const { Cell::new(false) };
-    /// Some of what it knows may be so no more.
+    /// The cache may hold sessions that are no longer marked.
     static IS_STALE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -277,9 +284,11 @@ impl MarkedSessionCache {
         }
     }
 
-    /// Forgets everything that may not be so any more. A batch holds the gate, so nothing of it changes until it ends.
+    /// Clears the cache if any of it may be wrong. A batch holds the gate, so no mark is removed until it
+    /// ends.
     fn refresh(&mut self, subject: (pg_sys::Oid, i64)) -> Result<(), ErrorReport> {
-        // SAFETY: a transaction is open. Who has let go of the gate has sent its messages before.
+        // SAFETY: a batch runs in a transaction, which this call needs. A transaction that has released the
+        // gate has sent its invalidations before.
         unsafe { pg_sys::AcceptInvalidationMessages() };
         WATCHED.set(catalog::table(SIGNAL)?);
         if IS_STALE.take() || self.subject != subject {
@@ -295,22 +304,22 @@ impl MarkedSessionCache {
     }
 }
 
-/// Forgets the sessions that batches have met, after the last one.
+/// Frees the cache, after the last batch of a run.
 pub fn forget() {
     MARKED.take();
 }
 
-/// Notes that the relation is announced as changed.
+/// Notes that the cache may be wrong if `SIGNAL` is among the changed relations.
 fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
     if is_changed(WATCHED.get()) {
         IS_STALE.set(true);
     }
 }
 
-/// Has this module be told of changed relations, and of the ends of transactions.
+/// Registers the callbacks of this module. For `_PG_init`.
 pub fn register() {
     catalog::watch(note_change);
-    // SAFETY: called once in a process; the callbacks live as long as the library, which is never unloaded.
+    // SAFETY: `_PG_init` calls this once in a process. The library with the callbacks is never unloaded.
     unsafe {
         pg_sys::RegisterXactCallback(Some(transaction_ends), null_mut());
         pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), null_mut());
