@@ -1,4 +1,4 @@
-//! Every message to a user, with its SQLSTATE, in PostgreSQL's style: what is wrong, then what to do about it.
+//! Every error for a user, with its SQLSTATE, in PostgreSQL's style: what is wrong, then what to do.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -18,7 +18,7 @@ pub fn empty_argument(name: &str, hint: &str) -> ErrorReport {
         .set_hint(hint)
 }
 
-/// 54000: a text argument is longer than what is kept.
+/// 54000: a text argument is longer than its limit.
 pub fn long_argument(name: &str, bytes: usize, limit: usize) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{name} is too long"))
         .set_detail(format!("It has {bytes} bytes; the limit is {limit}."))
@@ -47,7 +47,7 @@ pub fn require_row_count(name: &str, rows: Option<i32>) -> Result<i32, ErrorRepo
     }
 }
 
-/// 2D000: a procedure that commits was called where it cannot.
+/// 2D000: a procedure that commits was called where it cannot commit.
 pub fn in_transaction_block() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_TERMINATION,
@@ -59,17 +59,17 @@ pub fn in_transaction_block() -> ErrorReport {
     )
 }
 
-/// 53000: no background worker could be registered.
+/// 53000: no worker slot is free.
 pub fn no_worker_slot() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
         "could not start a background worker for the backfill",
     )
     .set_detail("All slots for background workers are in use. Nothing has changed.")
-    .set_hint("Raise max_worker_processes, or run the backfill in this session: CALL site_stats.backfill()")
+    .set_hint("Raise max_worker_processes, or run the backfill in this session: CALL site_stats.backfill().")
 }
 
-/// 57P01: the server has crashed around a session that goes on.
+/// 57P01: the postmaster has exited, and this session still runs.
 pub fn server_gone() -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "the backfill stops because the postmaster has exited")
         .set_hint("Start the server; the backfill goes on from the last batch.")
@@ -81,7 +81,7 @@ pub fn already_running() -> ErrorReport {
         .set_hint("Watch it with SELECT * FROM site_stats.backfill_progress, or call site_stats.stop_backfill() first.")
 }
 
-/// 25001: the caller's transaction cannot see what it must see, or holds what others wait for.
+/// 25001: the transaction keeps one snapshot to its end, and the work needs to see what is committed now.
 pub fn wrong_isolation(what: &str) -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -90,7 +90,7 @@ pub fn wrong_isolation(what: &str) -> ErrorReport {
     .set_hint("Begin the transaction with BEGIN ISOLATION LEVEL READ COMMITTED.")
 }
 
-/// 25001: the worker waits for the transaction that would wait for it.
+/// 25001: this transaction would wait for the worker, and the worker waits for this transaction.
 pub fn uncommitted_request() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -99,7 +99,8 @@ pub fn uncommitted_request() -> ErrorReport {
     .set_hint("Commit first: the worker begins when the request is committed.")
 }
 
-/// 40001: the transaction's snapshot is older than the current backfill; a retry sees it.
+/// 40001: the transaction's snapshot is older than the current state of the backfill. A retry takes a newer
+/// one.
 pub fn stale_snapshot() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
@@ -109,17 +110,21 @@ pub fn stale_snapshot() -> ErrorReport {
     .set_hint("Retry the transaction.")
 }
 
-/// 40001: the transaction counted on top of what its snapshot does not show, so its own reads would be neither.
+/// 40001: the transaction changed counters of which its snapshot shows older versions. No snapshot fits its
+/// reads.
 pub fn unseen_counts() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
         "could not serialize access due to concurrent page views",
     )
-    .set_detail("Others have recorded views of the same sessions or paths since the transaction's snapshot was taken.")
+    .set_detail(
+        "Since the snapshot, other transactions have recorded page views of the same sessions or paths.",
+    )
     .set_hint("Retry the transaction, or read the statistics in a transaction that records nothing.")
 }
 
-/// 0A000: a cursor, or an outer statement, asks for the statistics between two writes of its own transaction.
+/// 0A000: a cursor or an outer statement reads the statistics as of a point between two writes of its
+/// transaction.
 pub fn read_in_the_past() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -131,7 +136,7 @@ pub fn read_in_the_past() -> ErrorReport {
     )
 }
 
-/// 40001: the backfill's state has changed between reading and writing it.
+/// 40001: the state row has changed since this transaction read it.
 pub fn state_changed() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
@@ -140,7 +145,7 @@ pub fn state_changed() -> ErrorReport {
     .set_hint("Retry; nothing was counted twice.")
 }
 
-/// 42501: the trigger function is attached to a table that is not ours.
+/// 42501: the trigger function is attached to a table other than `site_stats.page_views`.
 pub fn foreign_trigger() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -149,7 +154,7 @@ pub fn foreign_trigger() -> ErrorReport {
     .set_hint("Drop the trigger, and insert into site_stats.page_views instead.")
 }
 
-/// 55000: the extension is not there, or not as its script made it.
+/// 55000: the extension is missing, or its tables are not as the install script made them.
 pub fn not_installed(what: &str) -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -158,7 +163,7 @@ pub fn not_installed(what: &str) -> ErrorReport {
     .set_hint("Install the extension with CREATE EXTENSION site_stats.")
 }
 
-/// 42704: batches go through the page views by their primary key.
+/// 42704: `page_views` has no primary key, in whose order batches read it.
 pub fn no_primary_key() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -167,7 +172,7 @@ pub fn no_primary_key() -> ErrorReport {
     .set_hint("Restore it: ALTER TABLE site_stats.page_views ADD PRIMARY KEY (id).")
 }
 
-/// 55000: a function of ours has lost the one that holds its query.
+/// 55000: a function that reads cannot find the function that has its query.
 pub fn no_query() -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -176,14 +181,15 @@ pub fn no_query() -> ErrorReport {
     .set_hint("Do not rename or drop functions of the extension.")
 }
 
-/// XX000: a statement of this extension failed in a way that the server did not report as an error.
+/// XX000: a function of the server returned an error code instead of raising an error.
 pub fn internal(what: &str, code: i32) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("{what} failed with code {code}"))
 }
 
-/// 25006: nothing can be written while the server replays a primary's changes, or in a read-only transaction.
+/// 25006: the server is a standby, or the transaction is read-only.
 pub fn require_writable(what: &std::ffi::CStr) {
-    // SAFETY: both only read the state of this process and raise an error through the guard.
+    // SAFETY: `what` is NUL-terminated. Both functions read the state of this process, and raise an error or
+    // return.
     unsafe {
         pg_sys::PreventCommandIfReadOnly(what.as_ptr());
         pg_sys::PreventCommandDuringRecovery(what.as_ptr());

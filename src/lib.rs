@@ -1,11 +1,13 @@
 //! site_stats keeps the statistics of a web site inside PostgreSQL.
 //!
-//! Page views are the truth; aggregates are derived from them by triggers, in the same transaction, and by a
-//! backfill, in batches. One invariant holds at every moment and everything follows from it:
+//! Page views are the truth. Triggers derive the aggregates from them in the same transaction, and a backfill
+//! derives them in batches. One invariant holds at every moment, and everything follows from it:
 //!
-//! > A page view is counted in the aggregates of the current epoch if and only if its id is not in `(cursor, target]`.
+//! > A page view is counted in the aggregates of the current epoch if and only if its id is not in >
+//! `(cursor, target]`.
 //!
-//! SQL (`sql/*.sql`) decides which rows; Rust decides when, what is valid, and does the arithmetic of deltas.
+//! SQL (`sql/*.sql`) decides which rows. Rust decides when and what is valid, and adds up the changes of
+//! counters.
 //!
 //! The code is in six rooms, and each uses only those to its left (`bin/check-rooms` keeps it so):
 //!
@@ -13,18 +15,18 @@
 //!
 //! | room | owns |
 //! |---|---|
-//! | [`pg`] | the ways into PostgreSQL that pgrx does not have, and where its versions differ |
-//! | [`count`] | page views into counters: triggers, tallies, the state that says what is counted, folding and sweeping |
-//! | [`backfill`] | a run that counts all page views anew, step by step, by a worker or by a procedure |
-//! | [`record`] | what a site calls: a page view, a heartbeat |
-//! | [`maintenance`] | what happens by itself: the launcher, and its worker in each database |
-//! | [`report`] | what people read |
+//! | `pg` | the ways into PostgreSQL that pgrx does not have, and where its versions differ |
+//! | `count` | page views into counters: triggers, tallies, the state row, folding and sweeping |
+//! | `backfill` | a run that counts all page views anew, step by step, in a worker or in a procedure |
+//! | `record` | what a site calls: a page view, a heartbeat |
+//! | `maintenance` | the launcher, and the maintenance worker of each database |
+//! | `report` | reads of the statistics that need more than a query in SQL |
 //!
-//! Beside them, for all rooms: [`error`] has every message with its SQLSTATE, [`settings`] every setting.
-//! `docs/architecture.md` has the whole picture.
+//! Beside the rooms, and used by all of them: `error` has every error with its SQLSTATE, `settings` has every
+//! setting. `docs/architecture.md` has the whole picture.
 
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
-// pgrx's own error type, which every function of the SQL interface returns.
+// Functions of the SQL interface return pgrx's own error type, which is large.
 #![allow(clippy::result_large_err)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

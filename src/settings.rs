@@ -1,5 +1,5 @@
-//! Every setting. None that changes what is counted can be changed by a role that records views: all are for
-//! superusers, the configuration file, and `ALTER DATABASE ... SET` by a superuser.
+//! Every setting. A role that records page views can change none of them. A superuser sets them, or the
+//! configuration file, or `ALTER DATABASE ... SET` by a superuser.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use pgrx::pg_sys;
 /// Rows per batch that a caller may ask for.
 pub const BATCH_SIZES: std::ops::RangeInclusive<i32> = 1..=100_000;
 
-/// Declares the settings, each with its default, range, unit, who may set it, what it is, and what else there is to know.
+/// Declares the settings: for each the name, default, range, unit, context (who may set it), description and
+/// details.
 macro_rules! settings {
     ($($setting:ident = $name:literal, $default:literal in $range:expr, $unit:expr, $context:ident:
         $what:literal $more:literal;)*) => {
@@ -20,7 +21,7 @@ macro_rules! settings {
             $(GucRegistry::define_int_guc(
                 $name, $what, $more, &$setting, *$range.start(), *$range.end(), GucContext::$context, $unit,
             );)*
-            // SAFETY: called from _PG_init with a NUL-terminated string that lives for ever.
+            // SAFETY: the prefix is a NUL-terminated constant, which the server copies.
             unsafe { pg_sys::MarkGUCPrefixReserved(c"site_stats".as_ptr()) };
         }
     };
@@ -34,13 +35,13 @@ settings! {
         c"Larger batches are faster and hold their locks longer.";
     BACKFILL_BATCH_DELAY = c"site_stats.backfill_batch_delay", 0 in (0..=60_000), GucFlags::UNIT_MS, Suset:
         c"Pause between two batches of a backfill."
-        c"Raise it to leave more of the server to others.";
+        c"A longer pause leaves more of the server to other work.";
     BACKFILL_LOCK_TIMEOUT = c"site_stats.backfill_lock_timeout", 200 in (1..=60_000), GucFlags::UNIT_MS, Suset:
         c"Longest time that a backfill waits for a lock before it gives way and tries again."
-        c"No transaction waits behind the beginning of a backfill for longer. Half of deadlock_timeout is the most that counts.";
+        c"No transaction waits longer for a backfill to begin. At most half of deadlock_timeout counts.";
     DEDUP_WINDOW = c"site_stats.dedup_window", 1800 in (0..=7 * 86_400), GucFlags::UNIT_S, Suset:
         c"Time in which a second page view of a path by the same session is a duplicate."
-        c"Measured from the last recorded view; 0 records every page view.";
+        c"Measured from the last recorded page view; 0 records every page view.";
     SESSION_TIMEOUT = c"site_stats.session_timeout", 120 in (1..=86_400), GucFlags::UNIT_S, Suset:
         c"Time after its last heartbeat in which a session is active."
         c"";
@@ -58,7 +59,7 @@ settings! {
         c"Only with site_stats in shared_preload_libraries; 0 for one round when the server starts.";
 }
 
-/// Rows that a backfill reads in one transaction.
+/// Rows per batch.
 pub fn backfill_batch_size() -> i32 {
     BACKFILL_BATCH_SIZE.get()
 }
@@ -68,16 +69,18 @@ pub fn backfill_batch_delay() -> Duration {
     milliseconds(&BACKFILL_BATCH_DELAY)
 }
 
-/// How long a batch, or the beginning of a backfill, waits for a lock before it gives way and tries again. It stays
-/// below half of `deadlock_timeout`, so that in a deadlock between a writer and a batch the batch gives way.
+/// How long a batch, or the beginning of a backfill, waits for a lock before it gives way and tries again. It
+/// is at most half of `deadlock_timeout`: in a deadlock between a writer and a batch, the batch then gives
+/// way.
 pub fn backfill_lock_timeout() -> Duration {
-    // SAFETY: a plain integer of this process, written by the configuration code of the same thread.
+    // SAFETY: `DeadlockTimeout` is an integer that only this thread writes, when it sets configuration
+    // values.
     let deadlock_timeout = unsafe { pg_sys::DeadlockTimeout };
     let limit = Duration::from_millis(u64::try_from(deadlock_timeout / 2).unwrap_or(0).max(1));
     milliseconds(&BACKFILL_LOCK_TIMEOUT).min(limit)
 }
 
-/// Seconds in which a second view of a path by a session is a duplicate.
+/// Seconds in which a second page view of a path by a session is a duplicate.
 pub fn dedup_window() -> i32 {
     DEDUP_WINDOW.get()
 }
@@ -92,17 +95,18 @@ pub fn heartbeat_window() -> i32 {
     HEARTBEAT_WINDOW.get()
 }
 
-/// Views that a session may record in a minute; 0 for any number.
+/// Page views that a session may record in a minute; 0 for any number.
 pub fn max_views_per_minute() -> i32 {
     MAX_VIEWS_PER_MINUTE.get()
 }
 
-/// Slots that writers share before further ones are opened.
+/// Counter slots that writers share before further ones are opened.
 pub fn counter_slots() -> i32 {
     COUNTER_SLOTS.get()
 }
 
-/// The time from one round of the launcher through the databases to the next; None for one round when it starts.
+/// The time from the start of one round of the launcher to the start of the next. `None` for a single round,
+/// when the launcher starts.
 pub fn maintenance_interval() -> Option<Duration> {
     match u64::try_from(MAINTENANCE_INTERVAL.get()).unwrap_or(0) {
         0 => None,

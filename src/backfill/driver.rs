@@ -1,5 +1,5 @@
-//! The loop around the steps of a run, for the worker and for `CALL backfill()` alike: one step after another, with pauses,
-//! patience with what is in the way, and words about how far it is.
+//! The loop that takes the steps of a run, for the worker and for `CALL backfill()`. It pauses between steps,
+//! tries again after a lock timeout or an error, and reports progress.
 
 use std::time::{Duration, Instant};
 
@@ -8,46 +8,49 @@ use crate::pg::bgworker;
 use crate::pg::transaction::Failure;
 use crate::settings;
 
-/// How often a run says how far it is.
+/// How often a run reports its progress.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process has to offer that runs a backfill.
+/// What the loop needs from the process that runs a backfill.
 pub trait Runner {
-    /// Does one step in a transaction of its own, which is committed, or undone if the step fails. `is_first` if it is the
-    /// first one of this process. `None` if the process must not go on, because the extension was updated under it.
+    /// Takes one step in a transaction of its own, which is committed, or undone if the step fails.
+    /// `is_first` is true for the first step of this process. `None` if this process must end because the
+    /// extension was updated.
     fn step(&mut self, is_first: bool) -> Result<Option<Step>, Failure>;
 
-    /// Whether the process has to end, finished or not.
+    /// Whether the process must end, even if the run is unfinished.
     fn is_stopping(&self) -> bool;
 
-    /// Tells whoever watches of an event.
+    /// Reports an event.
     fn say(&mut self, message: &str);
 
-    /// A batch was counted.
+    /// Called when a batch was counted.
     fn counted(&mut self, _views_done: i64, _views_total: i64) {}
 
-    /// A step gave way to another transaction, for the `waits`th time in a row. `is_due` if the last report is long ago.
+    /// Called when a step gave way to another transaction, for the `waits`th time in a row. `is_due` is true
+    /// if a report of progress is due.
     fn gave_way(&mut self, failure: &Failure, waits: u32, is_due: bool);
 
-    /// A step failed, for the `failures`th time in a row. Returns whether to give up.
+    /// Called when a step failed, for the `failures`th time in a row. Returns whether to give up.
     fn gives_up(&mut self, failure: &Failure, failures: u32) -> bool;
 
-    /// Pauses.
+    /// Pauses for a time.
     fn nap(&mut self, time: Duration);
 }
 
-/// Why a run has ended for a process.
+/// Why the loop has ended without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// All is counted, the run was stopped, or there was none.
+    /// All is counted, the run was stopped, or there was no run.
     Done,
-    /// The process has to end.
+    /// The process must end.
     Stopping,
-    /// The run goes on in a process that loads the library anew.
+    /// The extension was updated: another process, with the new library, continues the run.
     Updated,
 }
 
-/// Takes step after step until the run ends, or the runner gives up with the failure of the last step.
+/// Takes one step after another until the run ends. If the runner gives up, returns the failure of the last
+/// step.
 pub fn drive(runner: &mut impl Runner) -> Result<End, Failure> {
     let (mut is_first, mut waits, mut failures, mut reported) = (true, 0, 0, Instant::now());
     loop {
@@ -96,7 +99,7 @@ pub fn drive(runner: &mut impl Runner) -> Result<End, Failure> {
     }
 }
 
-/// What is said of a step as soon as it is done.
+/// The report of a step, if it is to be reported at once.
 fn message(step: Step) -> Option<String> {
     match step {
         Step::Began { target } => Some(format!("backfill of the page views up to id {target} started")),

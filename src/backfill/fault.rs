@@ -1,17 +1,18 @@
-//! Faults on purpose, for the tests: named points of a batch at which a build with the cargo feature `fault_points` does
-//! what the setting `site_stats.fault_point` says. A release has neither the setting nor the points.
+//! Faults on purpose, for the tests. A batch has named points. A build with the cargo feature `fault_points`
+//! does there what the setting `site_stats.fault_point` says. A release has neither the setting nor the
+//! points.
 
 /// The points of a batch, in their order.
 #[cfg_attr(not(feature = "fault_points"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// The gate is held, nothing is read.
+    /// The gate is held, and nothing is read.
     Locked,
     /// The rows of the batch are read.
     Read,
     /// The aggregates are written.
     Counted,
-    /// The cursor is moved, nothing is committed.
+    /// The cursor is moved, and nothing is committed.
     Moved,
 }
 
@@ -38,12 +39,13 @@ mod present {
 
     use super::Point;
 
-    /// `POINT:ACTION[:N]`, such as `counted:kill:3`: at the third time that this process comes to the point. The points are
-    /// `locked`, `read`, `counted` and `moved`; the actions `error`, `panic`, `kill` (with signal 9) and `wait` (until the
-    /// process is interrupted).
+    /// `POINT:ACTION[:N]`, such as `counted:kill:3`: from the N-th time on that this process reaches the
+    /// point. The points are `locked`, `read`, `counted` and `moved`. The actions are `error`, `panic`,
+    /// `kill` (with signal 9) and `wait` (until the process is interrupted).
     static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
-    /// A statement to run in the commit of each transaction, after our own flush, as another extension might.
+    /// A statement that runs in the commit of each transaction, after our own flush, as that of another
+    /// extension might.
     static FAULT_AT_COMMIT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
     thread_local! {
@@ -67,7 +69,10 @@ mod present {
             GucContext::Suset,
             GucFlags::default(),
         );
-        // SAFETY: called once in a process. Of two callbacks the one that was registered first is called last.
+        // This callback is registered before that of `count::pending`. The server calls the first one last,
+        // so after our flush.
+        // SAFETY: `_PG_init` calls this once in a process, and the library with the callback is never
+        // unloaded.
         unsafe { pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut()) };
     }
 
@@ -101,7 +106,7 @@ mod present {
         }
         match action {
             "kill" => {
-                // SAFETY: ends this process, as the test wants.
+                // SAFETY: `kill` only takes integers, and the signal goes to this process.
                 unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
             }
             #[allow(clippy::panic)]

@@ -1,15 +1,16 @@
-//! How a worker for a backfill is registered: apart from its life, since whoever asks for a backfill launches it.
+//! The launch of a backfill worker. It is apart from `worker`, since `requests` needs it and `worker` needs
+//! `requests`.
 
 use pgrx::pg_sys;
 
 use crate::pg::bgworker;
 
-/// What `pg_stat_activity` shows as the type of the process.
+/// The `backend_type` in `pg_stat_activity`.
 const NAME: &str = "site_stats backfill";
 
-/// Registers a worker for this database. It looks for work when the calling transaction has ended. False if the server has
-/// no slot for it.
+/// Registers a backfill worker for this database. The worker looks for work when the calling transaction has
+/// ended. False if no worker slot is free.
 pub fn launch() -> bool {
-    // SAFETY: a plain number of this process.
+    // SAFETY: `MyDatabaseId` is an integer that this process sets when it connects, and never again.
     bgworker::launch(NAME, "site_stats_backfill_main", unsafe { pg_sys::MyDatabaseId }, 0).is_some()
 }

@@ -1,7 +1,7 @@
 //! A backfill counts all page views anew, while writers go on and every answer stays exact.
 //!
-//! `step` does one transaction of it; `worker` and `procedure` do one after another. `requests` is how a caller starts one,
-//! stops it and waits for it.
+//! `step` does one transaction of it. `worker` and `procedure` take one step after another, by the loop in
+//! `driver`. A caller starts a backfill, stops it and waits for it by `requests`.
 
 mod driver;
 pub mod fault;

@@ -1,4 +1,4 @@
-//! `CALL site_stats.backfill()`: the same steps as the worker's, in the caller's session, with a commit after each.
+//! `CALL site_stats.backfill()`: the steps of the worker in the caller's session, with a commit after each.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use crate::error;
 use crate::pg::transaction::{self, Failure};
 use crate::pg::{bgworker, catalog, spi};
 
-/// Runs a backfill in this session. Goes on with an unfinished run, or begins one.
-/// Progress comes as notices.
+/// Runs a backfill in this session: continues an unfinished run, or begins one. Notices report the progress.
 ///
 /// # Errors
-/// 2D000 inside a transaction block, 22023 for a batch size out of range, 25006 on a standby, 55006 while another process
-/// runs a backfill.
+/// - 2D000: inside a transaction block or a function
+/// - 22023: a batch size out of range
+/// - 25006: on a standby
+/// - 55006: another process runs a backfill
 #[pg_extern(sql = false)]
 fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
-    // SAFETY: the server's own description of this call.
+    // SAFETY: pgrx passes on the `FunctionCallInfo` that the server made for this call.
     if !unsafe { may_commit(call) } {
         return Err(error::in_transaction_block());
     }
@@ -35,12 +36,13 @@ fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(
     PgTryBuilder::new(|| run_here(page_views, batch_size)).finally(|| lock.release_from_process()).execute()
 }
 
-/// Whether the caller's transaction is this procedure's to end: not inside a transaction block or a function.
+/// Whether this procedure may commit: its call is not inside a transaction block or a function.
 ///
 /// # Safety
 /// `call` must be the call being served.
 unsafe fn may_commit(call: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: a procedure's call has a context node, whose tag says whether it is this one.
+    // SAFETY: `call` is valid by the contract above. Its context is null or a node, and the tag of a node
+    // says its type.
     unsafe {
         let context = (*call).context;
         !context.is_null()
@@ -50,13 +52,13 @@ unsafe fn may_commit(call: pg_sys::FunctionCallInfo) -> bool {
 }
 
 fn run_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
-    // SAFETY: connects in the way that allows this procedure to commit, if its caller allows it.
+    // SAFETY: this runs in the transaction of the call. `SPI_OPT_NONATOMIC` lets this procedure commit.
     let code = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
     if code < 0 {
         return Err(error::internal("SPI_connect_ext", code));
     }
     let result = run_steps_here(page_views, batch_size);
-    // SAFETY: closes the connection made above; an error closes it with the transaction.
+    // SAFETY: the connection opened above is the innermost one. An error closes it with the transaction.
     unsafe { pg_sys::SPI_finish() };
     result
 }
@@ -67,7 +69,7 @@ fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
         transaction::as_owner(page_views, || {
             let settings = [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
             transaction::with_settings(&settings, || {
-                // This process holds the run lock, so a run that is marked as running was interrupted.
+                // This process holds the run lock, so a run whose status is `running` was interrupted.
                 spi::connect(|connection| requests::request_start(connection, page_views, batch_size))
             })
         })
@@ -85,7 +87,7 @@ fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
     }
 }
 
-/// A run in the caller's session, which hears of it by notices.
+/// A run in the caller's session. Notices report its progress.
 struct Procedure {
     page_views: pg_sys::Oid,
 }
@@ -115,7 +117,7 @@ impl Runner for Procedure {
         }
     }
 
-    /// The caller is there to see the first error.
+    /// Gives up at once, since the caller sees the error.
     fn gives_up(&mut self, _failure: &Failure, _failures: u32) -> bool {
         true
     }
@@ -125,10 +127,11 @@ impl Runner for Procedure {
     }
 }
 
-/// Commits, and goes on in a READ COMMITTED transaction whatever the session's default is: a turn needs it.
+/// Commits, and begins a READ COMMITTED transaction: a step needs that level, whatever the session's default
+/// is.
 fn commit_here() {
-    // SAFETY: on a connection that allows it, for a caller that does. No snapshot has been taken in the new transaction
-    // yet.
+    // SAFETY: the SPI connection is not atomic, and `may_commit` has checked the caller. The new transaction
+    // has no snapshot yet, so its isolation level can still change.
     unsafe {
         pg_sys::SPI_commit();
         pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;

@@ -1,7 +1,8 @@
-//! Requests to start and to stop a backfill, and waiting for one.
+//! Requests to start and to stop a backfill, and the wait for its end.
 //!
-//! A request is a row that its transaction may still roll back, apart from the state row, so that it blocks neither a batch
-//! nor a writer. Whoever runs a backfill takes it up in its next turn; if nobody does, a worker is launched.
+//! A request is a row of `backfill_requests`, which its transaction may still roll back. It is apart from the
+//! state row, so that it blocks neither a batch nor a writer. The process that runs the backfill takes the
+//! request in its next step. If there is no such process, the caller launches a worker.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -18,13 +19,13 @@ use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
 use crate::pg::{bgworker, catalog, datum, scan};
 
-/// How often `wait_for_backfill()` looks.
+/// How often `wait_for_backfill()` reads the state.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a process that has launched a worker leaves it to come up.
+/// How long a process that has launched a worker launches no other one.
 const LAUNCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a process that records views looks whether a backfill was interrupted.
+/// How often a process that records page views looks for an interrupted backfill.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 static REQUEST: Statement = Statement::new(
@@ -44,7 +45,7 @@ static TAKE: Statement = Statement::new(
     &[],
 );
 
-/// Notes that a run is stopped.
+/// Sets the status of a running backfill to `stopped`.
 pub static STOP: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
           status = 'stopped',
@@ -61,7 +62,7 @@ static LOOK: Statement = Statement::new(
     &[],
 );
 
-/// Whether there is anything to count, or any count to take back.
+/// Whether there are page views to count, or counts of the current epoch to take back.
 static ANYTHING: Statement = Statement::new(
     "SELECT
           EXISTS (SELECT FROM ONLY site_stats.page_views)
@@ -84,7 +85,7 @@ pub fn run_lock(page_views: pg_sys::Oid) -> Lock {
     Lock::new(Class::Run, page_views, 0)
 }
 
-/// The lock of a request that is not committed yet.
+/// The lock of a transaction whose request is not committed yet.
 pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
     Lock::new(Class::Request, page_views, 0)
 }
@@ -96,17 +97,17 @@ fn look(connection: &Connection) -> Result<(Status, Option<Action>), ErrorReport
     Ok((status, look.text(0, 2).map(Action::from_word).transpose()?))
 }
 
-/// A request that is taken up.
+/// A request that was taken from the table.
 pub struct Request {
     pub action: Action,
-    /// Rows; `None` is the setting.
+    /// Rows per batch, if the caller gave any.
     pub batch_size: Option<i32>,
     pub requested_at: Option<pg_sys::Datum>,
 }
 
-/// Takes all requests away; the newest counts, if there is any.
+/// Deletes all requests. Returns the newest one, if there is any.
 pub fn take_newest(connection: &Connection) -> Result<Option<Request>, ErrorReport> {
-    // As nearly always: looking costs a fraction of the statement.
+    // The table is nearly always empty, and this check costs a fraction of the statement.
     if scan::is_empty(c"backfill_requests")? {
         return Ok(None);
     }
@@ -125,12 +126,12 @@ fn record(connection: &Connection, action: Action, batch_size: Option<i32>) -> R
     REQUEST.run(connection, SnapshotKind::Current, &arguments).map(|_| ())
 }
 
-/// Whether a request waits to be taken up.
+/// Whether there is a request that no process has taken.
 pub fn is_requested() -> Result<bool, ErrorReport> {
     Ok(spi::connect(look)?.1.is_some())
 }
 
-/// What becomes of a request to start.
+/// The answer to a request to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     NothingToDo,
@@ -139,8 +140,8 @@ pub enum Answer {
     AlreadyRunning,
 }
 
-/// Records a request to start, for whoever takes the run lock next. Reads what is committed now at any isolation level,
-/// and blocks nobody but other requests.
+/// Records a request to start, for the process that takes the run lock next. Reads what is committed now at
+/// any isolation level, and blocks nothing but other requests.
 pub fn request_start(
     connection: &Connection,
     page_views: pg_sys::Oid,
@@ -160,15 +161,17 @@ pub fn request_start(
     Ok(answer)
 }
 
-/// Asks for a rebuild of the aggregates by a background worker. It begins when the calling transaction commits, and never
-/// if that is rolled back. `batch_size` is in rows; NULL is the setting `site_stats.backfill_batch_size`.
+/// Asks for a rebuild of the aggregates by a background worker, which begins when the calling transaction
+/// commits. If that transaction is rolled back, no rebuild begins. `batch_size` is in rows; NULL stands for
+/// the setting `site_stats.backfill_batch_size`.
 ///
-/// Returns `No page views to backfill`, `Backfill started`, `Backfill resumed` or `Backfill already running`, each with
-/// what to look at next.
+/// Returns `No page views to backfill`, `Backfill started`, `Backfill resumed` or `Backfill already running`.
+/// The query to run next follows each of these.
 ///
 /// # Errors
-/// 22023 for a batch size out of range, 53000 when no background worker is to be had, 25006 in a read-only transaction or
-/// on a standby.
+/// - 22023: a batch size out of range
+/// - 25006: in a read-only transaction or on a standby
+/// - 53000: no worker slot is free
 #[pg_extern(sql = false)]
 fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> {
     error::require_writable(c"site_stats.start_backfill()");
@@ -176,7 +179,8 @@ fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> 
     let page_views = catalog::page_views()?;
     let answer = spi::connect(|connection| request_start(connection, page_views, batch_size))?;
     let is_run = !run_lock(page_views).is_free();
-    // A run that is ending may not see the request any more; a worker too many sees that and leaves.
+    // A run that is about to end may miss the request, so a worker is launched. If the run does take the
+    // request, the worker finds no work and exits.
     let needs_worker = match answer {
         Answer::NothingToDo => false,
         Answer::AlreadyRunning => !is_run,
@@ -197,11 +201,12 @@ fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> 
     })
 }
 
-/// Asks a requested or running backfill to stop after its current batch, when the calling transaction commits.
-/// `start_backfill()` goes on from there. Returns false, and does nothing, if none is requested or running.
+/// Asks a requested or running backfill to stop after its current batch, when the calling transaction
+/// commits. `start_backfill()` continues it from there. Returns false, and does nothing, if no backfill is
+/// requested or running.
 ///
 /// # Errors
-/// 25006 in a read-only transaction or on a standby.
+/// - 25006: in a read-only transaction or on a standby
 #[pg_extern(sql = false)]
 fn stop_backfill() -> Result<bool, ErrorReport> {
     error::require_writable(c"site_stats.stop_backfill()");
@@ -212,7 +217,7 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
         let unattended = run_lock(page_views).is_free();
         let stoppable = match requested {
             Some(Action::Start) => true,
-            // Whoever was to take it up may have died.
+            // The process that was to take the request may have died.
             Some(Action::Stop) => unattended,
             None => status == Status::Running,
         };
@@ -220,7 +225,7 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
             return Ok(false);
         }
         if unattended {
-            // Nobody is there to take up the request.
+            // No process will take a request, so this transaction stops the run itself.
             take_newest(connection)?;
             STOP.run(connection, SnapshotKind::Current, &[])?;
         } else {
@@ -230,11 +235,13 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
     })
 }
 
-/// Waits until the backfill is complete. Returns true then, and when there is none; false if it stopped or failed, or if
-/// the timeout passed first.
+/// Waits until the backfill is complete. Returns true then, and also if there is none. Returns false if the
+/// backfill stopped or failed, or if the timeout passed first.
 ///
 /// # Errors
-/// 22004 for NULL, 22023 for a negative timeout, 25001 if the same transaction requested the backfill.
+/// - 22004: NULL
+/// - 22023: a negative timeout
+/// - 25001: the same transaction requested the backfill
 #[pg_extern(sql = false)]
 fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     let hint = "Pass an interval, such as '1 hour'.";
@@ -251,7 +258,8 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
         match status {
             _ if requested == Some(Action::Start) => {}
             Status::Running => {}
-            // Not before its process has let go of it, so that the next one can begin.
+            // The process of the run must have released the run lock first, so that the caller can begin
+            // another run.
             Status::Idle | Status::Complete if run_lock(page_views).is_free() => return Ok(true),
             Status::Idle | Status::Complete => {}
             Status::Stopped | Status::Failed => return Ok(false),
@@ -265,7 +273,7 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     }
 }
 
-/// Starts a worker if a backfill is under way, or a request waits, and no process takes care of it. Never fails, and writes
+/// Starts a worker if a backfill is under way or requested, and no process runs it. Never fails, and writes
 /// nothing.
 #[pg_extern(sql = false)]
 fn resume_backfill() {
@@ -273,26 +281,28 @@ fn resume_backfill() {
 }
 
 thread_local! {
-    /// When this process launched a worker last, and when it looked whether to.
+    /// When this process last launched a worker.
     static LAUNCHED: Cell<Option<Instant>> = const { Cell::new(None) };
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Whether a time that this process has noted is no longer ago than that.
+/// Whether less than `interval` has passed since the time that this process has noted.
 pub fn is_recent(time: &'static std::thread::LocalKey<Cell<Option<Instant>>>, interval: Duration) -> bool {
     time.get().is_some_and(|time| time.elapsed() < interval)
 }
 
-/// `resume_if_interrupted` for functions that are called for every page view: looks once in a while.
+/// `resume_if_interrupted` for functions that are called for every page view: does so once in
+/// `LOOK_INTERVAL`.
 pub fn resume_if_due() {
     if !is_recent(&LOOKED, LOOK_INTERVAL) {
         resume_if_interrupted();
     }
 }
 
-/// What every function does, so that nobody has to remember a backfill that a crash interrupted.
+/// Launches a worker if a backfill was interrupted. Every function calls this, so that no user has to restart
+/// a backfill after a crash.
 pub fn resume_if_interrupted() {
-    // SAFETY: reads the state of the server and of this process.
+    // SAFETY: `RecoveryInProgress` reads a flag in the shared memory that every backend is attached to.
     if unsafe { pg_sys::RecoveryInProgress() } || is_recent(&LAUNCHED, LAUNCH_INTERVAL) {
         return;
     }
@@ -304,12 +314,12 @@ pub fn resume_if_interrupted() {
     }
 }
 
-/// Whether a backfill is under way, or a request waits, and no process takes care of it.
+/// Whether a backfill is under way or requested, and no process runs it.
 pub fn is_unattended(page_views: pg_sys::Oid) -> Result<bool, ErrorReport> {
     Ok(is_wanted()? && run_lock(page_views).is_free())
 }
 
-/// Whether a backfill is under way, or a request waits.
+/// Whether a backfill is under way or requested.
 pub fn is_wanted() -> Result<bool, ErrorReport> {
     let (status, requested) = spi::connect(look)?;
     Ok(status == Status::Running || requested.is_some())

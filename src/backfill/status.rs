@@ -1,11 +1,11 @@
-//! The words of a backfill: the status of its run, and what a request asks for.
+//! The words in the tables of a backfill: the status of a run, and the action of a request.
 
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::error;
 use crate::settings::BATCH_SIZES;
 
-/// The status of a run, as the column `status` of `backfill_state` has it.
+/// The status of a run, as in the column `status` of `backfill_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// No run yet.
@@ -33,10 +33,10 @@ impl Status {
         }
     }
 
-    /// The status that a word of the table stands for.
+    /// The status of a word in the table.
     ///
     /// # Errors
-    /// 55000 if it is none, which the table's CHECK constraint forbids.
+    /// 55000 for any other word, which the table's CHECK constraint forbids.
     pub fn from_word(word: &[u8]) -> Result<Self, ErrorReport> {
         let status = Self::ALL.into_iter().find(|status| status.word().as_bytes() == word);
         status.ok_or_else(|| error::not_installed("backfill_state"))
@@ -51,7 +51,7 @@ impl Status {
     }
 }
 
-/// What a request asks for, as the column `action` of `backfill_requests` has it.
+/// The action of a request, as in the column `action` of `backfill_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Start,
@@ -67,10 +67,10 @@ impl Action {
         }
     }
 
-    /// The action that a word of the table stands for.
+    /// The action of a word in the table.
     ///
     /// # Errors
-    /// 55000 if it is none, which the table's CHECK constraint forbids.
+    /// 55000 for any other word, which the table's CHECK constraint forbids.
     pub fn from_word(word: &[u8]) -> Result<Self, ErrorReport> {
         let action =
             [Action::Start, Action::Stop].into_iter().find(|action| action.word().as_bytes() == word);
@@ -78,10 +78,10 @@ impl Action {
     }
 }
 
-/// Rows per batch as a caller asks for them; `None` is the setting.
+/// Checks the rows per batch that a caller gave, if any.
 ///
 /// # Errors
-/// 22023 if they are out of range.
+/// 22023 if the number is out of range.
 pub fn valid_batch_size(batch_size: Option<i32>) -> Result<Option<i32>, ErrorReport> {
     match batch_size {
         Some(size) if !BATCH_SIZES.contains(&size) => {

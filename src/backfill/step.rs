@@ -1,8 +1,11 @@
-//! A run of a backfill, turn by turn.
+//! The steps of a backfill.
 //!
-//! A turn is one transaction: it takes up requests, then begins a run, counts one batch, or clears a piece of what older
-//! epochs left. The worker, `CALL backfill()` and `backfill_turn()` all do the same turns. Killed anywhere, a run loses
-//! nothing and repeats nothing, since the cursor moves in the transaction that counts.
+//! A step is one transaction. It takes requests, and then begins a run, counts one batch, or clears a part of
+//! what older epochs left. The worker and `CALL backfill()` take the same steps; `backfill_turn()` does so
+//! without taking requests.
+//!
+//! A run that is killed anywhere loses nothing and repeats nothing, since the cursor moves in the transaction
+//! that counts.
 
 use std::ffi::CString;
 
@@ -22,8 +25,8 @@ use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
 use crate::pg::{catalog, datum, snapshot, transaction, writeback};
 use crate::{error, settings};
 
-/// Turns of folding at the end of a run, at most.
-const FOLD_TURNS: i64 = 1_000;
+/// The most steps that fold at the end of a run.
+const FOLD_STEPS: i64 = 1_000;
 
 static BEGIN: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
@@ -87,7 +90,8 @@ static FINISH: Statement = Statement::new(
     &[pg_sys::INT8OID],
 );
 
-/// Who may be in the way is whoever has written `page_views` and not committed yet.
+/// A transaction that has written `page_views` and not ended yet may be in the way. `last_error` names its
+/// process.
 static FAIL: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
           status = CASE WHEN $1 AND s.status = 'running' THEN 'failed' ELSE s.status END,
@@ -104,26 +108,26 @@ static FAIL: Statement = Statement::new(
     &[pg_sys::BOOLOID, pg_sys::TEXTOID, pg_sys::OIDOID],
 );
 
-/// What a turn did.
+/// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A run has begun: every view up to the target is to be counted.
+    /// A run has begun: every page view up to the target is to be counted.
     Began { target: i64 },
-    /// A run goes on; `interrupted` if the process that ran it died.
+    /// A run continues. `interrupted` is true if the process that ran it has died.
     Resumed { interrupted: bool },
     /// A batch was counted.
     Counted { views_done: i64, views_total: i64 },
-    /// A piece of what older epochs left is cleared, or a few idle slots are folded.
+    /// Some rows of older epochs are deleted, or some idle counter slots are folded.
     Cleared,
     /// All is counted and cleared.
     Finished { views: i64 },
     /// The run was asked to stop.
     Stopped,
-    /// No run is under way and none is asked for.
+    /// No run is under way or requested.
     Idle,
 }
 
-/// The state of the run as a step finds it.
+/// The state row, as a step reads it.
 struct Run {
     epoch: i64,
     cursor: i64,
@@ -136,12 +140,13 @@ struct Run {
 }
 
 impl Run {
-    /// As committed now, with this transaction's own changes.
+    /// Reads the row as committed now, with this transaction's own changes.
     fn read() -> Result<Self, ErrorReport> {
         use state::columns::*;
-        // SAFETY: a transaction is open.
+        // SAFETY: steps run inside `in_backfill_context`, which has pushed a snapshot of the open
+        // transaction.
         state::read_row(unsafe { pg_sys::GetLatestSnapshot() }, |row| {
-            // SAFETY: the column is of this type.
+            // SAFETY: the column has type text, by the install script.
             let status = row.get(STATUS).map_or(b"".as_slice(), |word| unsafe { datum::text_bytes(word) });
             Ok(Run {
                 epoch: row.bigint(EPOCH),
@@ -160,13 +165,13 @@ impl Run {
 /// How a step counts a batch.
 #[derive(Clone, Copy)]
 struct Batch {
-    /// Rows at most; `None` is what the run was started with, or else the setting.
+    /// The most rows; `None` for the batch size of the run, or else the setting.
     size: Option<i32>,
     writer: WriterKind,
 }
 
-/// Does one step as the process that holds the run lock, under the conditions of `in_backfill_context`. `is_first` if it is that
-/// process's first one.
+/// Takes one step in the process that holds the run lock, under the conditions of `in_backfill_context`.
+/// `is_first` is true for the first step of that process.
 pub fn take(connection: &Connection, page_views: pg_sys::Oid, is_first: bool) -> Result<Step, ErrorReport> {
     let request = requests::take_newest(connection)?;
     let run = Run::read()?;
@@ -196,7 +201,7 @@ pub fn take(connection: &Connection, page_views: pg_sys::Oid, is_first: bool) ->
     }
 }
 
-/// Notes what a turn failed with, in a transaction of its own; `finally` if the run is given up.
+/// Writes the error of a failed step into the state row. `finally` is true if the run is given up.
 pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Result<(), ErrorReport> {
     in_backfill_context(page_views, |connection| {
         let arguments =
@@ -207,7 +212,8 @@ pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Re
     })
 }
 
-/// The conditions of a turn: it sees what is committed, waits for nobody for long, and acts as the owner.
+/// The conditions of a step. It sees what is committed, and acts as the owner of `page_views`. It waits for a
+/// lock at most for `site_stats.backfill_lock_timeout`.
 pub fn in_backfill_context<R>(
     page_views: pg_sys::Oid,
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
@@ -227,7 +233,7 @@ pub fn in_backfill_context<R>(
     })
 }
 
-/// A turn in the caller's transaction, which holds the run lock until it ends.
+/// A step in the caller's transaction, which keeps the run lock until its end.
 fn by_hand<R>(
     page_views: pg_sys::Oid,
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
@@ -240,8 +246,9 @@ fn by_hand<R>(
     })
 }
 
-/// Begins a run: all views up to the last one are to be counted, and the counts of before are void. No writer is in
-/// flight meanwhile (the table's lock), and no batch (the gate). Whoever writes next waits at most for the lock timeout.
+/// Begins a run: all page views up to the last one are to be counted, and all earlier counts are void. The
+/// table lock keeps writers out meanwhile, and the gate keeps batches out. A writer waits behind this at most
+/// for the lock timeout.
 fn begin(
     connection: &Connection,
     page_views: pg_sys::Oid,
@@ -249,9 +256,10 @@ fn begin(
     batch_size: Option<i32>,
     requested_at: Option<pg_sys::Datum>,
 ) -> Result<i64, ErrorReport> {
-    // What this very transaction has counted counts for the epoch that ends here.
+    // What this transaction has counted so far belongs to the epoch that ends here.
     pending::flush()?;
-    // SAFETY: a transaction is open and the table exists.
+    // SAFETY: `connection` exists only in a transaction. A lock can be taken on any OID, even that of a
+    // dropped table.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     let batch_size = batch_size.map(pg_sys::Datum::from);
@@ -267,15 +275,16 @@ fn resume(connection: &Connection, batch_size: Option<i32>, interrupted: bool) -
     Ok(())
 }
 
-/// Does the next piece of work of a run: a batch, then the clean-up piece by piece, then the end.
+/// Does the next part of a run: the batches first, then the clean-up, then the end.
 fn advance(
     connection: &Connection,
     page_views: pg_sys::Oid,
     run: Run,
     batch: Batch,
 ) -> Result<Step, ErrorReport> {
-    // Keeps a TRUNCATE, and with it another epoch, away until the turn is over.
-    // SAFETY: a transaction is open and the table exists.
+    // This lock keeps a TRUNCATE away until the end of the step, and so another epoch.
+    // SAFETY: `connection` exists only in a transaction. A lock can be taken on any OID, even that of a
+    // dropped table.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
     if run.cursor < run.target {
         return count_batch(connection, page_views, run, batch);
@@ -285,14 +294,15 @@ fn advance(
     }
     visitors::forget();
     require_one(FINISH.run(connection, SnapshotKind::Current, &[Some(pg_sys::Datum::from(run.epoch))])?)?;
-    // Cursor and counts travel together, so a batch's commit may be lost; the last one's must not be.
-    // SAFETY: marks the open transaction.
+    // Cursor and counts are committed together, so a crash may lose the commit of a batch. It must not lose
+    // this commit.
+    // SAFETY: this sets a flag of this process, which the commit of the open transaction reads.
     unsafe { pg_sys::ForceSyncCommit() };
     Ok(Step::Finished { views: run.views_done })
 }
 
-/// Counts the next views above the cursor and moves it. Their rows are read after the gate is held: every writer that
-/// decided by an earlier cursor has ended, and what it wrote is seen.
+/// Counts the next page views above the cursor, and moves the cursor. The page views are read after the gate
+/// is taken: every writer that decided by an earlier cursor has ended, and its changes are visible.
 fn count_batch(
     connection: &Connection,
     page_views: pg_sys::Oid,
@@ -333,7 +343,8 @@ fn count_batch(
     let cursor = if counted < limit { run.target } else { last };
     move_cursor(&run, cursor, counted, sessions_found, views_total)?;
     if cursor == run.target {
-        // Writers of this very transaction may come to trust that all is counted, and must forget it if it rolls back.
+        // Later statements of this transaction may cache that all is counted. They must forget it if the
+        // transaction rolls back.
         catalog::announce_change(page_views);
     }
     fault::trip(Point::Moved);
@@ -343,8 +354,8 @@ fn count_batch(
     Ok(Step::Counted { views_done: run.views_done + counted, views_total })
 }
 
-/// Moves the cursor of a run and adds to what it has done. Compare and set: it is an error if anybody else has moved the
-/// cursor, or begun another epoch, since the run was read.
+/// Moves the cursor of a run, and adds to its progress. This is a compare and set. It fails with 40001 if
+/// another transaction has moved the cursor, or begun another epoch, since the run was read.
 fn move_cursor(
     run: &Run,
     cursor: i64,
@@ -358,7 +369,7 @@ fn move_cursor(
         if !found || (table.bigint(EPOCH), table.bigint(CURSOR)) != (run.epoch, run.cursor) {
             return Ok(Some(false));
         }
-        // SAFETY: reads the clock.
+        // SAFETY: `GetCurrentTimestamp` only reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         let written = table.update(&[
             (CURSOR, ColumnChange::Value(cursor.into())),
@@ -371,23 +382,26 @@ fn move_cursor(
         Ok(written.then_some(true))
     })?;
     table.close();
-    // SAFETY: a transaction is open. What follows in it sees the cursor.
+    // SAFETY: the transaction that has just written the row is open and not parallel. What follows in it sees
+    // the cursor.
     unsafe { pg_sys::CommandCounterIncrement() };
     if is_moved { Ok(()) } else { Err(error::state_changed()) }
 }
 
-/// Removes some rows of older epochs, then folds some idle slots; false when nothing is left to do.
+/// Deletes some rows of older epochs. When none is left, folds some idle counter slots. False when nothing is
+/// left to do.
 fn clear(connection: &Connection, page_views: pg_sys::Oid, run: &Run) -> Result<bool, ErrorReport> {
     let swept = if !run.swept.is_all() {
         sweep::sweep(connection, run.epoch, run.swept)?
-    } else if run.swept.blocks < FOLD_TURNS {
+    } else if run.swept.blocks < FOLD_STEPS {
         let folded = fold::fold(connection, page_views, run.epoch, FOLD_ROWS)?;
         if folded.rows == 0 {
             return Ok(false);
         }
-        // What writers leave behind meanwhile is for the next time, or this would last as long as they write.
-        let turns = if folded.is_more { run.swept.blocks + 1 } else { FOLD_TURNS };
-        Swept { blocks: turns, ..run.swept }
+        // Counter slots that become idle meanwhile are left for the next time. Otherwise this would last as
+        // long as writers write.
+        let steps = if folded.is_more { run.swept.blocks + 1 } else { FOLD_STEPS };
+        Swept { blocks: steps, ..run.swept }
     } else {
         return Ok(false);
     };
@@ -400,25 +414,31 @@ fn require_one(written: Rows) -> Result<(), ErrorReport> {
     if written.len() == 1 { Ok(()) } else { Err(error::state_changed()) }
 }
 
-/// Begins a backfill in this transaction and leaves it stopped before its first batch. Returns the target: the id up to
-/// which views are to be counted. Waits at most `site_stats.backfill_lock_timeout` for open writers.
+/// Begins a backfill in this transaction, and leaves it stopped before its first batch. Returns the target:
+/// the id up to which page views are to be counted. Waits at most `site_stats.backfill_lock_timeout` for open
+/// writers.
 ///
 /// # Errors
-/// 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction or on a standby, 55006 while another
-/// process runs a backfill, 55P03 when a writer stays longer than the timeout.
+/// - 25001: at an isolation level above READ COMMITTED
+/// - 25006: in a read-only transaction or on a standby
+/// - 55006: another process runs a backfill
+/// - 55P03: a writer stays open for longer than the timeout
 #[pg_extern(sql = false)]
 fn begin_backfill() -> Result<i64, ErrorReport> {
     let page_views = catalog::page_views()?;
     by_hand(page_views, |connection| begin(connection, page_views, Status::Stopped, None, None))
 }
 
-/// Does one turn of an unfinished backfill in this transaction, whether it is stopped or not. Returns false when nothing
-/// is left to do.
+/// Takes one step of an unfinished backfill in this transaction, even if the backfill is stopped. Returns
+/// false when nothing is left to do.
 ///
 /// # Errors
-/// 22023 for a batch size out of range, 25001 at an isolation level above READ COMMITTED, 25006 in a read-only transaction
-/// or on a standby, 42704 without a primary key of `page_views` that begins with its id, 55006 while another process runs a
-/// backfill, 55P03 when somebody holds a lock for longer than `site_stats.backfill_lock_timeout`.
+/// - 22023: a batch size out of range
+/// - 25001: at an isolation level above READ COMMITTED
+/// - 25006: in a read-only transaction or on a standby
+/// - 42704: `page_views` has no primary key that begins with its id
+/// - 55006: another process runs a backfill
+/// - 55P03: another transaction holds a lock for longer than `site_stats.backfill_lock_timeout`
 #[pg_extern(sql = false)]
 fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
     let batch_size = valid_batch_size(batch_size)?;
@@ -428,7 +448,7 @@ fn backfill_turn(batch_size: Option<i32>) -> Result<bool, ErrorReport> {
         if !run.status.is_unfinished() {
             return Ok(false);
         }
-        // The transaction may have counted page views of its own, and may count more.
+        // The same transaction may have counted page views of its own, and may count more.
         let batch = Batch { size: batch_size, writer: WriterKind::Transaction };
         let step = advance(connection, page_views, run, batch)?;
         Ok(!matches!(step, Step::Finished { .. }))

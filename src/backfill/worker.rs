@@ -1,9 +1,9 @@
-//! The life of the background process. It adds nothing but time: every turn is `backfill::turn`.
+//! The life of the backfill worker. It adds nothing but time: `step` does all the work.
 //!
-//! It is registered when it is needed and never restarted by the postmaster; a run that it leaves unfinished is taken up
-//! by the next call of any function that notices. It exits with 0 when there is nothing to do, when it is asked to
-//! (SIGTERM), and when the extension is gone, so nothing of it ever loops in the server's log. When the extension is updated
-//! under it, it hands over to a process that loads the library anew.
+//! A worker is registered when it is needed, and the postmaster never restarts it. The next call of any
+//! function that notices an unfinished run launches another worker. A worker exits with 0 when there is
+//! nothing to do, after SIGTERM, and when the extension is gone. So it never loops in the server's log. If
+//! the extension is updated while it runs, it hands over to a process that loads the new library.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant};
@@ -20,10 +20,10 @@ use crate::pg::spi::{Connection, SnapshotKind, Statement};
 use crate::pg::transaction::{Failure, as_owner, catch, in_transaction};
 use crate::pg::{bgworker, catalog};
 
-/// Failures in a row after which the run is given up until somebody starts it again.
+/// Failures in a row after which the run is given up, until `start_backfill()` is called.
 const MAX_FAILURES: u32 = 5;
 
-/// How long a new worker waits for another process to let go of the run.
+/// How long a new worker waits for another process to release the run lock.
 const HANDOVER: Duration = Duration::from_secs(10);
 
 /// The process's entry point; the server calls it by its name.
@@ -42,10 +42,10 @@ pub extern "C-unwind" fn site_stats_backfill_main(_argument: pg_sys::Datum) {
     bgworker::report_activity(c"");
 }
 
-/// Takes the run lock if there is anything to do, and takes turns until there is not.
+/// Takes the run lock if there is work, and takes steps until there is none.
 pub fn serve() -> Result<(), Failure> {
     let mut version = None;
-    // Whoever launched this process may not have committed yet.
+    // The transaction that launched this process may not have committed yet.
     loop {
         let page_views = match in_transaction(|| {
             let page_views = catalog::page_views()?;
@@ -53,7 +53,7 @@ pub fn serve() -> Result<(), Failure> {
             Ok(as_owner(page_views, requests::is_wanted)?.then_some(page_views))
         }) {
             Ok(Some(page_views)) => page_views,
-            // One worker too many leaves without the run lock, which somebody may want for a run by hand.
+            // A worker without work exits without the run lock, which a `CALL backfill()` may need.
             Ok(None) => return Ok(()),
             Err(failure) if is_gone(&failure) => return Ok(()),
             Err(failure) => return Err(failure),
@@ -73,10 +73,10 @@ pub fn serve() -> Result<(), Failure> {
                 launch::launch();
                 return Ok(());
             }
-            // A failure that ended the run is noted.
+            // A failure that ended the run is noted in the state row.
             Ok(End::Done | End::Stopping) | Err(_) => {}
         }
-        // A request that came while this run was ending.
+        // A request may have come while this run was ending.
         if bgworker::is_stopping()
             || !in_transaction(|| as_owner(page_views, requests::is_requested)).unwrap_or(false)
         {
@@ -85,12 +85,13 @@ pub fn serve() -> Result<(), Failure> {
     }
 }
 
-/// Returns when no request is uncommitted: the launching transaction has ended.
+/// Waits until no request is uncommitted: the transaction that launched this process has ended then.
 fn wait_for_requests(page_views: pg_sys::Oid) {
     requests::request_lock(page_views).acquire(Mode::Shared);
 }
 
-/// Whether this process holds the run lock now. It waits a little for another process that may be about to leave.
+/// Takes the run lock, and returns whether it did. Waits up to `HANDOVER` for a process that may be about to
+/// exit.
 fn take_run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
     let began = Instant::now();
     loop {
@@ -107,22 +108,23 @@ fn take_run(page_views: pg_sys::Oid) -> Result<bool, Failure> {
     }
 }
 
-/// The version of the extension in this database. An update gives the tables another shape than the library that this
-/// process has loaded may know.
+/// The version of the extension in this database. After an update the tables may have another shape than the
+/// library of this process knows.
 static VERSION: Statement = Statement::new(
     "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'site_stats'",
     &[],
 );
 
-/// Locks the table, as a turn does first, so that no update is under way; and reads the version then.
+/// Locks the table, as a step does first, so that no update is under way. Then reads the version.
 fn version(connection: &Connection, page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
-    // SAFETY: a transaction is open and the table exists.
+    // SAFETY: `connection` exists only in a transaction. A lock can be taken on any OID, even that of a
+    // dropped table.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
     let version = VERSION.run(connection, SnapshotKind::Current, &[])?;
     if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.text_lossy(0, 1)) }
 }
 
-/// A run in a background process, which writes to the server's log and to `pg_stat_activity`.
+/// A run in a background process, which reports to the server's log and to `pg_stat_activity`.
 struct Worker<'w> {
     page_views: pg_sys::Oid,
     /// The version of the extension at the first step of this process.
@@ -186,7 +188,7 @@ impl Runner for Worker<'_> {
     }
 }
 
-/// Whether the extension has been dropped.
+/// Whether the failure means that the extension has been dropped.
 pub fn is_gone(failure: &Failure) -> bool {
     matches!(
         failure.code,
@@ -196,7 +198,7 @@ pub fn is_gone(failure: &Failure) -> bool {
     )
 }
 
-/// Leaves word in the state row, if that can be written.
+/// Notes a failure in the state row, if that row can be written.
 fn note(page_views: pg_sys::Oid, message: &str, given_up: bool) {
     if let Err(failure) = in_transaction(|| step::note_failure(page_views, message, given_up)) {
         log!("site_stats: could not note a failure of the backfill: {}", failure.message);

@@ -1,9 +1,12 @@
-//! With `shared_preload_libraries = 'site_stats'`, a process that sends one of its own into each database in turn, which does
-//! there what nobody has asked for but somebody would have to (see `maintenance`): as soon as the server accepts writes, after
-//! a start, a crash or a promotion, and once in `site_stats.maintenance_interval` since.
+//! The launcher. With `shared_preload_libraries = 'site_stats'` it runs a maintenance worker in each database
+//! in turn.
 //!
-//! It is connected to no database, so it keeps none from being dropped or renamed, and reads the shared list of them. The
-//! postmaster starts it when recovery has ended, so it never runs on a standby, and starts it again if it dies.
+//! The first round begins as soon as the server accepts writes: after a start, a crash or a promotion.
+//! Further rounds follow after each `site_stats.maintenance_interval`. The postmaster starts the launcher
+//! when recovery has ended, so it never runs on a standby. The postmaster restarts it if it dies.
+//!
+//! The launcher connects to no database, so it is never in the way of a DROP or RENAME of one. It reads the
+//! list of databases in the shared catalog `pg_database`.
 
 use std::time::{Duration, Instant};
 
@@ -15,22 +18,22 @@ use crate::pg::bgworker;
 use crate::pg::transaction::{Failure, catch, in_transaction};
 use crate::settings;
 
-/// What `pg_stat_activity` shows as the type of the process.
+/// The `backend_type` in `pg_stat_activity`.
 const NAME: &str = "site_stats launcher";
 
-/// How soon the postmaster starts it again if it dies.
+/// How soon the postmaster restarts the launcher if it dies.
 const RESTART: Duration = Duration::from_secs(5);
 
-/// How soon a round is tried again that found no slot for a process, if not sooner.
+/// The longest time until the next round, after a round that found no worker slot.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// A database that is being dropped, or whose creation has failed (`DATCONNLIMIT_INVALID_DB`).
 const INVALID: i32 = -2;
 
-/// Registers the launcher, if this is the postmaster that loads its libraries, and not one that pg_upgrade has started to
-/// carry the databases over as they are.
+/// Registers the launcher, if the postmaster is loading its libraries. Under pg_upgrade there is no launcher,
+/// since the databases are to be carried over as they are.
 pub fn register() {
-    // SAFETY: flags of this process.
+    // SAFETY: both are booleans of this process, which are set before the library is loaded.
     if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
         return;
     }
@@ -47,7 +50,8 @@ pub fn register() {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn site_stats_launcher_main(_argument: pg_sys::Datum) {
     bgworker::answer_signals();
-    // SAFETY: once, before any transaction. To no database, and so as nobody: what it reads is shared by all.
+    // SAFETY: called once, before any transaction. The launcher needs no database and no role: what it reads
+    // is shared.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
     bgworker::pin_settings();
     log!("site_stats: launcher started");
@@ -74,8 +78,8 @@ pub extern "C-unwind" fn site_stats_launcher_main(_argument: pg_sys::Datum) {
         waits_for_slot = matches!(result, Ok(Outcome::NoSlot));
         rest(began, waits_for_slot);
     }
-    // 0 would mean that it is not to be started again, which is not for whoever terminates it to decide.
-    // SAFETY: ends the process in the server's way.
+    // After an exit with 0, even by SIGTERM, the postmaster would never restart the launcher.
+    // SAFETY: `proc_exit` runs the server's exit callbacks, and does not return.
     unsafe { pg_sys::proc_exit(1) };
 }
 
@@ -96,13 +100,14 @@ fn round() -> Result<Outcome, Failure> {
 
 /// Runs a maintenance worker in one database, and waits until it has ended.
 fn run_worker(database: pg_sys::Oid) -> Result<Outcome, Failure> {
-    // The server's handle of the worker lives in this memory.
+    // The server allocates its handle of the worker in this memory context.
     let mut memory = PgMemoryContexts::new("site_stats maintenance");
-    // SAFETY: nothing that is allocated in the context outlives it.
+    // SAFETY: `run_in` drops the handle before it returns, so nothing in the context outlives it.
     unsafe { memory.switch_to(|_| catch(|| Ok(worker::run_in(database)))) }
 }
 
-/// Until the next round is due by the settings of then, or the process is asked to stop.
+/// Sleeps until the next round is due by the current settings, or the process is asked to stop. After a round
+/// that found no worker slot, `soon` is true.
 fn rest(began: Instant, soon: bool) {
     loop {
         bgworker::reload_settings();
@@ -115,7 +120,7 @@ fn rest(began: Instant, soon: bool) {
             return;
         }
         bgworker::wait(left);
-        // A cancellation has nothing to cancel here.
+        // There is nothing to cancel here, so a cancellation is ignored.
         let _ = catch(|| {
             pgrx::check_for_interrupts!();
             Ok(())
@@ -123,11 +128,12 @@ fn rest(began: Instant, soon: bool) {
     }
 }
 
-/// The databases that can be connected to. A template is none of them: it is to be copied, which a connection forbids.
+/// The databases that accept connections, without templates: a connection would keep a template from being
+/// copied.
 fn databases() -> Vec<pg_sys::Oid> {
     let mut found = Vec::new();
-    // SAFETY: the table is open from here to `table_close`, and each tuple is read before the scan moves on. An error in
-    // between aborts the transaction, which closes both.
+    // SAFETY: the table is open from here to `table_close`, and each tuple is read before the scan moves on.
+    // An error aborts the transaction, which closes table and scan.
     unsafe {
         let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
         let scan = pg_sys::systable_beginscan(

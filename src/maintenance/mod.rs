@@ -1,4 +1,4 @@
-//! What happens by itself: a launcher, which starts a worker in one database after another.
+//! The launcher, and the maintenance worker that it starts in one database after another.
 
 pub mod launcher;
 pub mod worker;

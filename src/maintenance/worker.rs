@@ -1,8 +1,8 @@
-//! What is done in one database by a process that is there for that time only: an unfinished backfill goes on, idle slots are
-//! folded, and stale sessions are removed. The launcher sends it on a schedule; without one, a reader sends it who has met
-//! many rows in other slots than 0.
+//! The maintenance worker. It works in one database, and exits: it resumes an unfinished backfill, folds idle
+//! counter slots, and removes stale sessions. The launcher starts it in each round. A reader starts it after
+//! it has read many rows in counter slots other than 0.
 //!
-//! It waits for nobody: what is in use now is left for the next time.
+//! Folding and removing wait for no other transaction: what is in use now is left for the next time.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -18,16 +18,17 @@ use crate::pg::transaction::{Failure, as_owner, in_transaction};
 use crate::pg::{bgworker, catalog};
 use crate::record::heartbeat;
 
-/// What `pg_stat_activity` shows as the type of the process.
+/// The `backend_type` in `pg_stat_activity`.
 const NAME: &str = "site_stats maintenance";
 const MAIN: &str = "site_stats_maintenance_main";
 
-/// For how long a process sends no other one after it has sent one.
+/// How long a process that has started a maintenance worker starts no other one.
 const LAUNCH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Stale sessions that one transaction removes, and transactions of each kind at most.
+/// Stale sessions that one transaction removes.
 const STALE_SESSIONS: i32 = 500;
-const TURNS: u32 = 200;
+/// The most transactions that fold, and the most that remove stale sessions.
+const TRANSACTIONS: u32 = 200;
 
 /// What became of a maintenance worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +39,14 @@ pub enum Outcome {
     NoSlot,
 }
 
-/// Runs a maintenance worker in a database and waits until it has ended. For the launcher.
+/// Runs a maintenance worker in a database, and waits until it has ended. The launcher calls this.
 pub fn run_in(database: pg_sys::Oid) -> Outcome {
-    // SAFETY: a plain number of this process.
+    // SAFETY: `MyProcPid` is an integer that is set when the process starts.
     let launcher = unsafe { pg_sys::MyProcPid };
     match bgworker::launch(NAME, MAIN, database, launcher) {
         None => Outcome::NoSlot,
         Some(worker) => {
-            // Only the end of the server keeps it from ending, and that ends the launcher.
+            // The wait fails only if the postmaster has died, and then the launcher ends, too.
             let _ = worker.wait_for_shutdown();
             Outcome::Ended
         }
@@ -53,14 +54,15 @@ pub fn run_in(database: pg_sys::Oid) -> Outcome {
 }
 
 thread_local! {
-    /// When this process sent one last.
+    /// When this process last started a maintenance worker.
     static LAUNCHED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// For who reads and has met so many rows in other slots than 0: if there is a transaction's work or more for folding, sends a
-/// process, unless one is there. Never fails, and waits for nothing.
+/// Called by readers, with the number of rows that they found in counter slots other than 0. If one
+/// transaction of folding has that much to do, starts a maintenance worker, unless one is running. Never
+/// fails, and waits for nothing.
 pub fn launch_if_due(rows: usize) {
-    // SAFETY: reads the state of the server.
+    // SAFETY: `RecoveryInProgress` reads a flag in the shared memory that every backend is attached to.
     let is_standby = || unsafe { pg_sys::RecoveryInProgress() };
     if rows < FOLD_ROWS as usize || requests::is_recent(&LAUNCHED, LAUNCH_INTERVAL) || is_standby() {
         return;
@@ -68,7 +70,7 @@ pub fn launch_if_due(rows: usize) {
     LAUNCHED.set(Some(Instant::now()));
     let Ok(page_views) = catalog::page_views() else { return };
     if lock(page_views).is_free() {
-        // SAFETY: a plain number of this process.
+        // SAFETY: `MyDatabaseId` is an integer that this process sets when it connects, and never again.
         bgworker::launch(NAME, MAIN, unsafe { pg_sys::MyDatabaseId }, 0);
     }
 }
@@ -109,7 +111,7 @@ fn maintain() -> Result<(), Failure> {
         let unattended = as_owner(page_views, || requests::is_unattended(page_views))?;
         Ok(Some((page_views, unattended)))
     })?;
-    // Another one is at it.
+    // Another maintenance worker is at work.
     let Some((page_views, unattended)) = found else { return Ok(()) };
     let is_attended = !unattended || launch::launch();
     repeat(page_views, |connection| Ok(fold::fold_now(connection, page_views, FOLD_ROWS)?.is_more))?;
@@ -117,18 +119,18 @@ fn maintain() -> Result<(), Failure> {
         Ok(heartbeat::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
     })?;
     if !is_attended {
-        // This process has the last slot that there is.
+        // No worker slot is left for a backfill worker, so this process runs the backfill itself.
         worker::serve()?;
     }
     Ok(())
 }
 
-/// A transaction after another, until one says that nothing is left to do.
+/// Runs `work` in one transaction after another, until it returns that nothing is left to do.
 fn repeat(
     page_views: pg_sys::Oid,
     work: impl Fn(&Connection) -> Result<bool, ErrorReport>,
 ) -> Result<(), Failure> {
-    for _ in 0..TURNS {
+    for _ in 0..TRANSACTIONS {
         bgworker::reload_settings();
         if bgworker::is_stopping() || !in_transaction(|| step::in_backfill_context(page_views, &work))? {
             break;
@@ -138,6 +140,7 @@ fn repeat(
 }
 
 fn is_installed() -> bool {
-    // SAFETY: a look-up of a NUL-terminated name in a transaction.
+    // SAFETY: the name is NUL-terminated, and `maintain` calls this in a transaction, as a look-up in a
+    // catalog needs.
     unsafe { pg_sys::get_extension_oid(c"site_stats".as_ptr(), true) != pg_sys::InvalidOid }
 }

@@ -1,4 +1,4 @@
-//! What a site may pass: each text with its limit, each number with its range, and the error for what is outside.
+//! The limits of what a site passes: of each text and of each number. Other values raise an error.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -8,7 +8,7 @@ use crate::error;
 /// A text that a site passes.
 pub struct Argument {
     name: &'static str,
-    /// In bytes; the tables' CHECK constraints say the same.
+    /// In bytes, as in the CHECK constraints of the tables.
     limit: usize,
     hint: &'static str,
 }
@@ -58,8 +58,8 @@ pub fn degrees(name: &str, value: Option<f64>, limit: i32) -> Result<Option<f64>
     }
 }
 
-/// The time by the clock: `now()` would stand still in a long transaction.
+/// The time of the clock. SQL's `now()` would stay the same through a long transaction.
 pub fn now() -> pg_sys::Datum {
-    // SAFETY: reads the clock.
+    // SAFETY: `GetCurrentTimestamp` only reads the clock.
     pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() })
 }

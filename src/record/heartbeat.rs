@@ -1,5 +1,5 @@
-//! Who is here now: heartbeats of sessions, and the removal of those that have left. Input is validated before anything is
-//! touched.
+//! Active sessions: heartbeats of visitors that are on the site now, and the removal of stale sessions. Input
+//! is checked before anything is written.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
@@ -13,7 +13,8 @@ use crate::{error, settings};
 /// Stale sessions that one heartbeat removes: more than it can add.
 const STALE_PER_HEARTBEAT: i32 = 4;
 
-/// Writes nothing, and returns no row, if the session was on the path less than the window ago.
+/// Writes nothing, and returns no row, if the last heartbeat came from the same path less than the window
+/// ago.
 static BEAT: Statement = Statement::new(
     "INSERT INTO site_stats.active_sessions AS a
           (session_id, current_path, last_seen_at, city, country, latitude, longitude)
@@ -55,14 +56,17 @@ static REMOVE_STALE: Statement = Statement::new(
 
 /// Notes that a session is on a page now, and removes a few stale sessions.
 ///
-/// Returns `recorded`, or `duplicate` when the session reported the same path less than `site_stats.heartbeat_window` ago;
-/// then nothing is written. A city, a country or a pair of coordinates that is NULL keeps the old one. Latitude is in
-/// degrees north, longitude in degrees east; one without the other is ignored.
+/// Returns `recorded`. Returns `duplicate` when the session reported the same path less than
+/// `site_stats.heartbeat_window` ago, and then writes nothing. A NULL city, country or pair of coordinates
+/// keeps the old one. Latitude is in degrees north, longitude in degrees east. One without the other is
+/// ignored.
 ///
 /// # Errors
-/// 22004 for a NULL path or session id; 22023 for an empty one, for a latitude outside -90 to 90 or a longitude outside
-/// -180 to 180, NaN among them; 54000 for a path over 2,048 bytes, a session id over 128, a city or a country over 256;
-/// 25006 in a read-only transaction or on a standby.
+/// - 22004: a NULL path or session id
+/// - 22023: an empty path or session id; a latitude outside -90 to 90, or a longitude outside -180 to 180, or
+///   NaN
+/// - 25006: in a read-only transaction or on a standby
+/// - 54000: a path over 2,048 bytes, a session id over 128, a city or a country over 256
 #[pg_extern(sql = false)]
 fn heartbeat(
     session_id: Option<&[u8]>,
@@ -105,10 +109,13 @@ fn heartbeat(
     })
 }
 
-/// Removes at most `max_rows` sessions past `site_stats.session_timeout`, the oldest first, and returns how many.
+/// Removes at most `max_rows` active sessions past `site_stats.session_timeout`, the oldest first. Returns
+/// how many it removed.
 ///
 /// # Errors
-/// 22004 for NULL, 22023 for a negative `max_rows`, 25006 in a read-only transaction or on a standby.
+/// - 22004: NULL
+/// - 22023: a negative `max_rows`
+/// - 25006: in a read-only transaction or on a standby
 #[pg_extern(sql = false)]
 fn cleanup_stale_sessions(max_rows: Option<i32>) -> Result<i64, ErrorReport> {
     error::require_writable(c"site_stats.cleanup_stale_sessions()");

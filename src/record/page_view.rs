@@ -1,4 +1,4 @@
-//! What a site calls for each page view. Its input is validated before anything is touched.
+//! What a site calls for each page view. Input is checked before anything is written.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -20,14 +20,18 @@ static RECORD: Statement = Statement::new(
 
 /// Records a page view of a session now.
 ///
-/// Returns `recorded`; `duplicate` when the session saw the path less than `site_stats.dedup_window` ago, measured from
-/// the last recorded view; or `rate_limited` when it has recorded `site_stats.max_views_per_minute` views in the last
-/// minute. Only `recorded` writes anything. A NULL page type is `page`.
+/// Returns `recorded`, `duplicate` or `rate_limited`. Only `recorded` writes anything. `duplicate`: the
+/// session saw the path less than `site_stats.dedup_window` ago, measured from the last recorded page view.
+/// `rate_limited`: the session has recorded `site_stats.max_views_per_minute` page views in the last minute.
+/// A NULL page type is `page`.
 ///
 /// # Errors
-/// 22004 for a NULL path or session id; 22023 for an empty path, page type or session id; 54000 for a path over 2,048
-/// bytes, a page type over 64 or a session id over 128; 25006 in a read-only transaction or on a standby; 40001 in
-/// REPEATABLE READ if a backfill has begun or ended since the transaction's snapshot.
+/// - 22004: a NULL path or session id
+/// - 22023: an empty path, page type or session id
+/// - 25006: in a read-only transaction or on a standby
+/// - 40001: in REPEATABLE READ or SERIALIZABLE, a backfill has begun, or a TRUNCATE was committed, since the
+///   transaction's snapshot
+/// - 54000: a path over 2,048 bytes, a page type over 64, or a session id over 128
 #[pg_extern(sql = false)]
 fn record_page_view(
     path: Option<&[u8]>,
@@ -43,7 +47,8 @@ fn record_page_view(
     let session_id = required(&SESSION_ID, session_id)?;
     requests::resume_if_due();
 
-    // One session at a time: the second of two simultaneous calls sees what the first has recorded.
+    // The calls for one session run one at a time: of two simultaneous calls, the second sees what the first
+    // recorded.
     let mut hasher = DefaultHasher::new();
     hasher.write(session_id);
     Lock::of_session(hasher.finish()).acquire(Mode::Exclusive);
@@ -63,7 +68,8 @@ fn record_page_view(
     })
 }
 
-/// What a view of a path by a session at a time is instead of a new one, by the session's views of before.
+/// The answer to a page view that is not to be recorded, by the earlier page views of its session. `now` is a
+/// `timestamptz`, in microseconds.
 fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static str>, ErrorReport> {
     const SECOND: i64 = 1_000_000;
     let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));

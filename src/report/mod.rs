@@ -1,4 +1,4 @@
-//! What people read.
+//! Reads of the statistics that need more than a query in SQL.
 
 mod own_writes;
 mod top_paths;

@@ -1,14 +1,23 @@
-//! The statistics as the transaction sees them that has itself changed page views: what it has counted is flushed before a
-//! function reads, and the function reads with a snapshot that shows the flush.
+//! Reads in a transaction that has itself changed page views. What it has counted is flushed before a
+//! function reads.
 //!
-//! A function that reads is STABLE: all that it reads is of the snapshot of the statement that calls it. The flush comes
-//! after that snapshot. In READ COMMITTED it may build on what others have committed in between, so a new snapshot takes the
-//! place of the statement's while the function runs: the answer is exact for the moment of the call. In REPEATABLE READ
-//! what others commit must not show, so there it is the same snapshot with a later command number, or 40001 if the flush did
-//! build on something newer.
+//! A function that reads is STABLE, so it reads with the snapshot of the statement that calls it. The flush
+//! comes after that snapshot, so the function may need another one:
 //!
-//! In SQL each of them is two functions: `get_stats()`, which is this code, and `get_stats_in_snapshot()`, which has the
-//! query and the same arguments and results.
+//! | the flush, and the snapshot | READ COMMITTED | REPEATABLE READ, SERIALIZABLE |
+//! |---|---|---|
+//! | no flush, or the snapshot shows all of it | the statement's | the statement's |
+//! | the snapshot shows none of the changes of page views | the statement's | the statement's |
+//! | it shows the changes, but not the flush | a new one | the statement's, with a later command number |
+//! | it shows some of the changes, but not all | none: 0A000 | none: 0A000 |
+//! | any, after a flush has built on a newer row | as above | none: 40001 |
+//!
+//! A newer row is one that another transaction has written or removed since that snapshot was taken. In READ
+//! COMMITTED a flush may build on such a row, so only a new snapshot shows both: the answer is exact as of
+//! the call. In REPEATABLE READ the commits of other transactions must not show.
+//!
+//! In SQL each function that reads is two functions with the same arguments and results. `get_stats()` is
+//! this code, and `get_stats_in_snapshot()` has the query.
 
 use std::ffi::{CStr, CString, c_void};
 
@@ -20,19 +29,19 @@ use crate::backfill::requests;
 use crate::count::pending::{self, ReadAs};
 use crate::error;
 
-/// What the name of a function with a query ends in.
+/// The suffix of the name of a function that has a query.
 const SUFFIX: &[u8] = b"_in_snapshot";
 
 crate::pg::fmgr::finfo_v1!(pg_finfo_read_statistics);
 
-/// Hands its call over to the function of the same name with the query.
+/// Passes its call on to the function with the query, which has the same name and the suffix.
 ///
 /// # Safety
-/// To be called by the server only.
+/// Only the server may call this.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn read_statistics(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the server passes a whole call.
+    // SAFETY: the server passes a complete `FunctionCallInfo`, which stays valid until the function returns.
     match unsafe { read(call) } {
         Ok(answer) => answer,
         Err(report) => {
@@ -44,9 +53,9 @@ unsafe extern "C-unwind" fn read_statistics(call: pg_sys::FunctionCallInfo) -> p
 
 unsafe fn read(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum, ErrorReport> {
     requests::resume_if_interrupted();
-    // SAFETY: a function runs with an active snapshot. It may be shared, so that a copy is changed; an error pops it with
-    // the transaction. The call is the server's own, and gets its own description back: the way in which the server itself
-    // calls a function that is SECURITY DEFINER.
+    // SAFETY: a function runs with an active snapshot. Other code may share it, so only a copy is changed. An
+    // error pops the copy with the transaction. `call` is the server's own, and gets its own `flinfo` back
+    // after the inner call. The server itself calls a SECURITY DEFINER function in this way.
     unsafe {
         let snapshot = pg_sys::GetActiveSnapshot();
         let moment = pending::prepare_read((*snapshot).curcid)?;
@@ -70,12 +79,14 @@ unsafe fn read(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum, ErrorRep
     }
 }
 
-/// The description of the function with the query, made once for each call in a statement.
+/// The description of the function with the query. It is made once for each `FmgrInfo` of the function that
+/// was called.
 ///
 /// # Safety
 /// `outer` must describe the function that was called.
 unsafe fn query_of(outer: *mut pg_sys::FmgrInfo) -> Result<*mut pg_sys::FmgrInfo, ErrorReport> {
-    // SAFETY: as the caller vouches; what is kept lives as long as `outer`, which nobody else's code keeps anything in.
+    // SAFETY: `outer` is valid by the contract above. The description is allocated in `fn_mcxt`, so it lives
+    // as long as `outer`. Only this code uses `fn_extra` of these functions.
     unsafe {
         if (*outer).fn_extra.is_null() {
             let query = query_name((*outer).fn_oid)?;
@@ -89,9 +100,10 @@ unsafe fn query_of(outer: *mut pg_sys::FmgrInfo) -> Result<*mut pg_sys::FmgrInfo
     }
 }
 
-/// The function in the same schema with the same arguments whose name ends in the suffix.
+/// The function in the same schema with the same arguments, whose name is that of `function` with the suffix.
 fn query_name(function: pg_sys::Oid) -> Result<pg_sys::Oid, ErrorReport> {
-    // SAFETY: look-ups in the system caches; the first tuple is held until the second is done.
+    // SAFETY: the call of a function runs in a transaction, as look-ups in the system caches need. `form`
+    // points into the first tuple, which is released after the second look-up.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));

@@ -1,9 +1,10 @@
-//! The most viewed paths and the sums over all paths, of one snapshot.
+//! The most viewed paths and the sums over all paths, in one snapshot.
 //!
-//! A query for them groups all rows of `path_totals` by their path, which takes most of the time of a statistics page. But
-//! nearly all paths have a row in slot 0 and no other: only those that have another one, in a slot that is not folded yet or
-//! by views that are not counted yet, need to be put together. These are held in memory, the others pass by; and if there
-//! are none of these, as after maintenance, one pass is enough. Who meets many of them sends for that.
+//! A query would group all rows of `path_totals` by path, which takes most of the time of a statistics page.
+//! But nearly every path has a single row, in counter slot 0. Only the other paths are held in memory, to be
+//! added up. They have a row in a counter slot that is not folded yet, or page views that are not counted
+//! yet. If there is no such path, as after maintenance, one pass over the table is enough. A read that finds
+//! many such rows starts a maintenance worker.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -20,15 +21,16 @@ use crate::pg::catalog;
 use crate::pg::datum::{self, Columns};
 use crate::pg::spi::{self, SnapshotKind, Statement};
 
-/// Columns of `path_totals` up to the last one read here.
+/// The columns of `path_totals`, up to the last one that is read here.
 const COLUMNS: i32 = 6;
 
-/// A scan of all pages, which looks at each once and lists its rows, and does not drive others out of the server's memory.
+/// A scan of all blocks. It checks once for each block which rows are visible (`SO_ALLOW_PAGEMODE`). It does
+/// not evict other blocks from shared buffers (`SO_ALLOW_STRAT`).
 const SCAN: u32 = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
     | pg_sys::ScanOptions::SO_ALLOW_STRAT
     | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
 
-/// Views that the aggregates do not count yet.
+/// The page views that the aggregates do not count yet, by path.
 static UNCOUNTED: Statement = Statement::new(
     "SELECT v.path, pg_catalog.count(*), pg_catalog.max(v.id)
       FROM ONLY site_stats.page_views AS v
@@ -37,7 +39,7 @@ static UNCOUNTED: Statement = Statement::new(
     &[pg_sys::INT8OID, pg_sys::INT8OID],
 );
 
-/// What is known of a path.
+/// The counters of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     views: i64,
@@ -51,18 +53,18 @@ impl Count {
     }
 }
 
-/// The best paths so far, and the sums over all.
+/// The most viewed paths so far, and the sums over all paths.
 #[derive(Default)]
 struct Ranking {
     most: usize,
-    /// The least of them on top.
+    /// At most `most` paths, with the least viewed one on top.
     best: BinaryHeap<Reverse<(i64, Reverse<TextKey>, i64)>>,
     views: i64,
     paths: i64,
 }
 
 impl Ranking {
-    /// Takes part, if the path has views: a single slot's count may be 0 or less.
+    /// Adds a path, if it has page views. The count of a single counter slot may be 0 or less.
     fn add(&mut self, path: &[u8], count: Count) {
         if count.views <= 0 {
             return;
@@ -82,15 +84,18 @@ impl Ranking {
 
 crate::pg::fmgr::finfo_v1!(pg_finfo_most_viewed_paths);
 
-/// `most_viewed_paths(most integer)`: that many rows `(path, views, last_view_id, all_views, all_paths)`, the most viewed first
-/// and then by path, each with the sums over all paths that have a view. NULL or less than 1 is no row.
+/// `most_viewed_paths(most integer)`: the most viewed paths, at most `most` of them.
+///
+/// The rows are `(path, views, last_view_id, all_views, all_paths)`. The most viewed path comes first, and
+/// equal ones come by path. `all_views` and `all_paths` are sums over all paths that have a page view. NULL
+/// or less than 1 gives no row.
 ///
 /// # Safety
-/// To be called by the server only.
+/// Only the server may call this.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn most_viewed_paths(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the server passes a whole call, with one argument as the install script says.
+    // SAFETY: the server passes a complete call, which has one integer argument by the install script.
     let result = unsafe {
         let argument = (*call).args.as_slice(1)[0];
         let most =
@@ -127,7 +132,7 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
     if several.is_empty() {
         return Ok(ranking);
     }
-    // Some of what was ranked may be less than its whole path.
+    // The ranking may have only a part of a path, so it is made anew with the whole paths.
     ranking = Ranking { most, ..Ranking::default() };
     for_each_row(state.epoch, |path, slot, mut count| {
         if slot == 0 {
@@ -143,7 +148,7 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
     Ok(ranking)
 }
 
-/// The paths of the views that the aggregates do not count.
+/// The paths of the page views that the aggregates do not count yet.
 fn uncounted(state: State) -> Result<HashMap<TextKey, Count>, ErrorReport> {
     let mut paths = HashMap::new();
     if state.is_complete() {
@@ -162,17 +167,19 @@ fn uncounted(state: State) -> Result<HashMap<TextKey, Count>, ErrorReport> {
     })
 }
 
-/// Shows each row of `path_totals` of an epoch, by its path, slot and count, in the order of the table. The server is asked for
-/// the first row of each page, and the others are read from its list: a guarded call for each row takes as long as the row.
+/// Shows each row of `path_totals` of an epoch, by its path, counter slot and count, in the order of the
+/// table. The server is asked for the first row of each block, and the other rows are read from the list that
+/// the scan has made. A guarded call for each row would take as long as the row itself.
 fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
     let table = catalog::table(c"path_totals")?;
-    // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of the page that it is at, and has
-    // listed the rows of it that the snapshot shows, as it does for every snapshot that a statement can have: they stay where
-    // they are until it is asked for the next page, and have these columns, NOT NULL. The active snapshot stays active while
-    // the function runs. An error aborts the transaction, which closes all.
+    // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of its block. It
+    // has listed the rows of the block that the snapshot shows, as it does for every snapshot that a
+    // statement can have. They stay in place until the scan is asked for the next block, and have these
+    // columns, NOT NULL. The active snapshot stays active while the function runs. An error aborts the
+    // transaction, which closes table and scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        // As our install script made it.
+        // The install script makes a heap with at least these columns.
         if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID || (*(*relation).rd_att).natts < COLUMNS {
             return Err(error::not_installed("path_totals"));
         }
@@ -201,17 +208,18 @@ fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<()
     Ok(())
 }
 
-/// Returns the rows in the way of a function that returns a set at once.
+/// Returns the rows as a materialized set.
 ///
 /// # Safety
 /// `call` must be the call being served, of a function that returns these columns.
 unsafe fn put(call: pg_sys::FunctionCallInfo, ranking: Ranking) {
     let (all_views, all_paths) = (ranking.views, ranking.paths);
-    // SAFETY: as the caller vouches; the store copies what it is given.
+    // SAFETY: `call` is valid by the contract above, so a tuple store of these columns is made for it. The
+    // store copies the values.
     unsafe {
         pg_sys::InitMaterializedSRF(call, 0);
         let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-        // The least first, each behind `Reverse`, so that the greatest comes first.
+        // In ascending order of the `Reverse` values, so that the most viewed path comes first.
         for Reverse((views, Reverse(path), last_view_id)) in ranking.best.into_sorted_vec() {
             let mut values =
                 [datum::text(&path), views.into(), last_view_id.into(), all_views.into(), all_paths.into()];
