@@ -13,7 +13,7 @@
 //! | any, after a flush has built on a newer row | as above | none: 40001 |
 //!
 //! A newer row is one that another transaction has written or removed since that snapshot was taken. In READ
-//! COMMITTED a flush may build on such a row, so only a new snapshot shows both: the answer is exact as of
+//! COMMITTED a flush may build on such a row, so only a new snapshot shows both. The answer is exact as of
 //! the call. In REPEATABLE READ the commits of other transactions must not show.
 //!
 //! In SQL each function that reads is two functions with the same arguments and results. `get_stats()` is

@@ -1,5 +1,6 @@
-# What goes wrong: processes killed and cancelled, servers stopped, locks held, batches that fail. Also what is done to
-# backfills meanwhile. Each fault is planned ahead, from the one random generator, and happens at its time.
+# What goes wrong: processes killed and cancelled, servers stopped, locks held, batches that fail. Also what
+# is done to backfills meanwhile. Each fault is planned ahead, from the one random generator, and happens at
+# its time.
 
 package Faults;
 
@@ -15,9 +16,9 @@ my $views   = 'site_stats.page_views';
 my $reload  = 'SELECT FROM pg_reload_conf();';
 my @set     = ([ 'backfill_batch_delay', 0, 5, 20, 50 ], [ 'backfill_batch_size', 100, 500, 500 ], [ 'counter_slots', 1, 3, 64 ]);
 
-# One fault. { kind, on, sql } is a job for a session; `undo`, [seconds, sql], is a job for later. { kind, signal, pid } is
-# a signal to the process that the query `pid` finds; `then`, [seconds, signal], is a signal for later. { kind, server } is
-# what happens to the whole server.
+# One fault. { kind, on, sql } is a job for a session; `undo`, [seconds, sql], is a job for later.
+# { kind, signal, pid } is a signal to the process that the query `pid` finds; `then`, [seconds, signal], is a
+# signal for later. { kind, server } is what happens to the whole server.
 sub fault
 {
 	my ($writers, $with_fault_points) = @_;

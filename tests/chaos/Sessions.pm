@@ -1,5 +1,5 @@
-# Many sessions of psql at once, run from one process. Each gets a job, some lines of SQL, and reports when the job is done.
-# A session that loses its server connects again by itself.
+# Many sessions of psql at once, run from one process. Each gets a job, some lines of SQL, and reports when
+# the job is done. A session that loses its server connects again by itself.
 
 package Sessions;
 
@@ -25,8 +25,8 @@ sub server
 	return;
 }
 
-# A session of this name, which pg_stat_activity shows. When the session is idle, `next` is called for a job, if there is
-# one. `finished` is called after every job.
+# A session of this name, which pg_stat_activity shows. When the session is idle, `next` is called for a job,
+# if there is one. `finished` is called after every job.
 sub new
 {
 	my ($class, $name, %options) = @_;
@@ -42,8 +42,8 @@ sub new
 	return $self;
 }
 
-# Adds a job to be done before any other: { kind, sql, ... }. A job that is done has `lines`, what the server returned;
-# `errors`, each [SQLSTATE, message]; and `lost` if the connection broke before its end.
+# Adds a job to be done before any other: { kind, sql, ... }. A job that is done has `lines`, what the server
+# returned; `errors`, each [SQLSTATE, message]; and `lost` if the connection broke before its end.
 sub enqueue
 {
 	my ($self, $job) = @_;
@@ -61,7 +61,8 @@ sub stuck
 	return $self->{job} && !$self->{job}{patient} ? time - $self->{job}{began_at} : 0;
 }
 
-# Lets sessions connect, gives idle ones their jobs, and handles the server's answers. Waits for these for some seconds.
+# Lets sessions connect, gives idle ones their jobs, and handles the server's answers. Waits for these for
+# some seconds.
 sub pump
 {
 	my ($seconds, @sessions) = @_;

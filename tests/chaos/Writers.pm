@@ -1,9 +1,9 @@
 # What the writers do: transactions of every kind that changes page views, chosen by the one random generator.
 #
-# No transaction may fail because of a counter or a backfill. A deadlock must never be the writer's own fault, so writers
-# keep to one order. A statement locks the rows that it changes in the order of their ids. A transaction of several
-# statements writes page views of one session, changes no rows but its own, and takes ids that no other transaction takes.
-# In it, record_page_view() comes first and heartbeat() last.
+# No transaction may fail because of a counter or a backfill. A deadlock must never be the writer's own fault,
+# so writers keep to one order. A statement locks the rows that it changes in the order of their ids. A
+# transaction of several statements writes page views of one session, changes no rows but its own, and takes
+# ids that no other transaction takes. In it, record_page_view() comes first and heartbeat() last.
 
 package Writers;
 
@@ -16,16 +16,16 @@ our @EXPORT_OK = qw(between chance gate_holder history pick transaction);
 my $views    = 'site_stats.page_views';
 my $sequence = q('site_stats.page_views_id_seq');
 
-# Ids of the history are multiples of a step; identity values begin above the last. Up to there, writers take the multiples
-# and the first two ids after each as they please. The other ids are given out once each; those of the last tenth go to
-# transactions that are to delay the end of a backfill.
+# Ids of the history are multiples of a step; identity values begin above the last. Up to there, writers take
+# the multiples and the first two ids after each as they please. The other ids are given out once each; those
+# of the last tenth go to transactions that are to delay the end of a backfill.
 my $HISTORY = 20_000;
 my $STEP    = 100;
 my $SHARED  = 3;
 my $LAST_ID = $STEP * $HISTORY;
 my ($given, $given_last, $copies) = (0, 0, 0);
 
-# ---- the random generator ------------------------------------------------------------------------------------------
+# ---- the random generator ----------------------------------------------------------------------------------
 
 sub between { my ($lowest, $highest) = @_; return $lowest + int rand($highest - $lowest + 1) }
 sub chance { my ($probability) = @_; return rand() < $probability }
@@ -47,7 +47,7 @@ sub pick
 	return @{ $weighted->[-1] }[ 1 .. $#{ $weighted->[-1] } ];
 }
 
-# ---- values --------------------------------------------------------------------------------------------------------
+# ---- values ------------------------------------------------------------------------------------------------
 
 # Few paths are popular and most are not.
 sub visitor { return sprintf "'s%d'", chance(0.1) ? between(1_000, 9_999) : int 300 * rand()**2 }
@@ -59,8 +59,8 @@ sub time_of_day { return sprintf "'2025-%02d-%02d %02d:30+00'", between(1, 2), b
 sub somewhere { return sprintf '(SELECT floor(%.6f * max(m.id))::bigint FROM ONLY %s AS m)', rand, $views }
 sub someone { return sprintf '(SELECT min(n.id) FROM ONLY %s AS n WHERE n.id >= %s)', $views, somewhere() }
 
-# An id inside the history that is not taken, and never was. These ids jump to and fro: each is a golden section of the
-# range away from the one before.
+# An id inside the history that is not taken, and never was. These ids jump to and fro: each is a golden
+# section of the range away from the one before.
 sub unused_id
 {
 	my $count = ($STEP - $SHARED) * $HISTORY * 9 / 10;
@@ -91,8 +91,8 @@ sub chosen
 	)), 2 * $STEP, somewhere(), $count, $views;
 }
 
-# Many rows: paths, sessions and days from arithmetic with random factors. Now and then there are many paths, whose
-# counters fill blocks.
+# Many rows: paths, sessions and days from arithmetic with random factors. Now and then there are many paths,
+# whose counters fill blocks.
 sub made_up
 {
 	my ($rows, $id) = @_;
@@ -102,7 +102,7 @@ sub made_up
 	  $id, between(1, 9_999), chance(0.2) ? 997 : 53, between(1, 9_999), between(1, 999_999), $rows;
 }
 
-# ---- statements ----------------------------------------------------------------------------------------------------
+# ---- statements --------------------------------------------------------------------------------------------
 
 sub insert
 {
@@ -207,7 +207,7 @@ sub delete_some
 	return sprintf '%s DELETE FROM %s AS v USING chosen AS c WHERE v.id = c.id;', chosen($count), $views;
 }
 
-# ---- transactions --------------------------------------------------------------------------------------------------
+# ---- transactions ------------------------------------------------------------------------------------------
 
 sub ending { return chance(0.7) ? 'COMMIT;' : 'ROLLBACK;' }
 
@@ -285,8 +285,8 @@ sub one_snapshot
 	  $statement->(), chance(0.5) ? $compare : (), ending();
 }
 
-# A TRUNCATE that does not wait long for other transactions; half of them are rolled back. Identity values stay above
-# the ids of the history.
+# A TRUNCATE that does not wait long for other transactions; half of them are rolled back. Identity values
+# stay above the ids of the history.
 sub truncate_table
 {
 	return join "\n", 'BEGIN;', q(SET LOCAL lock_timeout = '800ms';),
@@ -321,7 +321,8 @@ sub history
 	  "SELECT FROM setval($sequence, $LAST_ID);", 'COMMIT;', "VACUUM ANALYZE $views;";
 }
 
-# One transaction: { kind, sql, may }. `may` are the SQLSTATEs that it may fail with, apart from what faults do.
+# One transaction: { kind, sql, may }. `may` are the SQLSTATEs that it may fail with, apart from what faults
+# do.
 sub transaction
 {
 	my ($name, $folder, $compare) = @_;
@@ -357,7 +358,8 @@ sub transaction
 		'serializable'       => sub { one_snapshot('SERIALIZABLE', $folder, $compare) },
 		'refill'             => \&insert_missing,
 		'truncate'           => \&truncate_table,
-		# The first read counts the writes, and answers as of its call. A statement that begins later sees them in its snapshot.
+		# The first read counts the writes, and answers as of its call. A statement that begins later sees them in
+		# its snapshot.
 		'read own writes'    => sub { join "\n", 'BEGIN;', statements(visitor()), 'SELECT FROM site_stats.get_stats();', $compare, ending() });
 	my %may = (
 		'copy with ids'     => ['23505'],

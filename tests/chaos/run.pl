@@ -1,12 +1,13 @@
 #!/usr/bin/perl
-# The chaos run: writers of every kind, backfills and faults on a running server. Readers compare every answer with a
-# direct count all the while. bin/chaos calls it with a new cluster that has the settings of postgresql.conf here. The run
-# kills and starts the server as it likes:
+# The chaos run: writers of every kind, backfills and faults on a running server. Readers compare every answer
+# with a direct count all the while. bin/chaos calls it with a new cluster that has the settings of
+# postgresql.conf here. The run kills and starts the server as it likes:
 #
 #     perl run.pl FOLDER_OF_PROGRAMS DATA_FOLDER SOCKET_FOLDER SERVER_LOG SEED CYCLES
 #
-# All random choices come from one generator, cycle after cycle, and do not depend on what the server does. A seed makes
-# the same transactions, faults and backfills each time. How they interleave differs from run to run.
+# All random choices come from one generator, cycle after cycle, and do not depend on what the server does. A
+# seed makes the same transactions, faults and backfills each time. How they interleave differs from run to
+# run.
 #
 # Exits with 0 if every answer was exact. Otherwise it prints the first difference.
 
@@ -28,8 +29,8 @@ die "usage: run.pl FOLDER_OF_PROGRAMS DATA_FOLDER SOCKET_FOLDER SERVER_LOG SEED 
 my $WRITERS = 8;
 # The most transactions that a writer can run in a cycle; those that are left over are dropped.
 my $TRANSACTIONS = 80;
-# Seconds between two reads of a reader, between two checks of prepared transactions, and between two lines of progress;
-# and seconds after which a wait counts as a hang.
+# Seconds between two reads of a reader, between two checks of prepared transactions, and between two lines of
+# progress; and seconds after which a wait counts as a hang.
 my ($READ, $RESOLVE, $REPORT, $HANG) = (0.1, 0.15, 5, 60);
 
 $| = 1;
@@ -53,7 +54,7 @@ my $draining = 1;
 my (%writes, %faults, %disturbances, %reads, %setbacks, %sessions, %queue, %frozen, @timers);
 my ($checks, $finished, $crashes) = (0, 0, 0);
 
-# ---- what may not happen -------------------------------------------------------------------------------------------
+# ---- what may not happen -----------------------------------------------------------------------------------
 
 sub failed
 {
@@ -146,7 +147,7 @@ sub look_for_hangs
 	return;
 }
 
-# ---- time ----------------------------------------------------------------------------------------------------------
+# ---- time --------------------------------------------------------------------------------------------------
 
 sub later { my ($seconds, $action) = @_; push @timers, [ time + $seconds, $action ]; return }
 
@@ -181,8 +182,8 @@ sub ask
 	return @lines;
 }
 
-# Lets a session do a job, again and again until it succeeds, while all other sessions go on. Returns the lines of its
-# result.
+# Lets a session do a job, again and again until it succeeds, while all other sessions go on. Returns the
+# lines of its result.
 sub get
 {
 	my ($name, $kind, $sql) = @_;
@@ -195,7 +196,7 @@ sub get
 	}
 }
 
-# ---- the server ----------------------------------------------------------------------------------------------------
+# ---- the server --------------------------------------------------------------------------------------------
 
 sub pg_ctl { return system("'$programs/pg_ctl' -D '$data' -l '$log' -w @_ >/dev/null 2>&1") == 0 }
 
@@ -228,7 +229,7 @@ sub kill_postmaster
 	return;
 }
 
-# ---- faults, and what is done to backfills -------------------------------------------------------------------------
+# ---- faults, and what is done to backfills -----------------------------------------------------------------
 
 sub produce
 {
@@ -284,7 +285,7 @@ sub disturb
 	return;
 }
 
-# ---- the participants ------------------------------------------------------------------------------------------------
+# ---- the participants --------------------------------------------------------------------------------------
 
 # A session that does the same job at intervals.
 sub at_intervals
@@ -316,7 +317,7 @@ sub gather
 	return;
 }
 
-# ---- the run -------------------------------------------------------------------------------------------------------
+# ---- the run -----------------------------------------------------------------------------------------------
 
 sub prepare
 {
@@ -376,7 +377,8 @@ sub drain
 	return;
 }
 
-# Undisturbed backfills: one finishes what was under way, one runs from the start. Then all counts must be right.
+# Undisturbed backfills: one finishes what was under way, one runs from the start. Then all counts must be
+# right.
 sub settle
 {
 	# Any call resumes a backfill that has lost its worker; no session has to start it.

@@ -1,5 +1,5 @@
-# What the recovery tests share: a server with a history to count, the oracle, and ways to look at a backfill without
-# calling any function of the extension, since every call takes up an interrupted backfill.
+# What the recovery tests share: a server with a history to count, the oracle, and ways to look at a backfill.
+# These call no function of the extension, because every call resumes an interrupted backfill.
 
 package SiteStats;
 
@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-# The role that the servers here are made with, whoever runs them.
+# The superuser of these servers, whatever the name of the user that runs the tests.
 $ENV{PGUSER} = 'postgres';
 
 our @EXPORT = qw(
@@ -26,7 +26,7 @@ our @EXPORT = qw(
   resident_memory
 );
 
-# A session of psql that no setting of its database or role touches: connection options come after those.
+# Connection options for a session of psql. They win over the settings of its database and role.
 our $plain_session = join ' ', map { "-c $_" } (
 	'role=postgres',                         'search_path=pg_catalog',
 	'default_transaction_read_only=off',     'default_transaction_isolation=read\\ committed',
@@ -36,9 +36,9 @@ our $plain_session = join ' ', map { "-c $_" } (
 	'log_min_messages=warning',              'default_tablespace=',
 	'temp_file_limit=-1',                    'transform_null_equals=off');
 
-# ---- servers and histories -----------------------------------------------------------------------------------------
+# ---- servers and histories ---------------------------------------------------------------------------------
 
-# A server, not started, that writes SQLSTATEs into its log and begins anew after a crash.
+# A server, not started. It writes SQLSTATEs into its log, and restarts after a crash.
 sub new_node
 {
 	my ($name, %settings) = @_;
@@ -62,7 +62,7 @@ sub new_node
 	return $node;
 }
 
-# A running server with the extension and that many views that nothing has counted yet.
+# A running server with the extension and a number of page views that nothing has counted yet.
 sub new_site
 {
 	my ($name, $views, %settings) = @_;
@@ -72,7 +72,7 @@ sub new_site
 	return $node;
 }
 
-# The extension in a database, and that many views that nothing has counted yet.
+# Creates the extension in a database, with a number of page views that nothing has counted yet.
 sub create_site
 {
 	my ($node, $database, $views) = @_;
@@ -81,7 +81,7 @@ sub create_site
 	return;
 }
 
-# Adds views behind the back of the triggers, the same ones each time: 53 paths, 397 sessions, 40 days.
+# Adds page views past the triggers, the same ones each time: 53 paths, 397 sessions, 40 days.
 sub fill
 {
 	my ($node, $views, $database) = @_;
@@ -94,9 +94,10 @@ sub fill
 	return;
 }
 
-# ---- the oracle ----------------------------------------------------------------------------------------------------
+# ---- the oracle --------------------------------------------------------------------------------------------
 
-# One statement, so one snapshot: every total that is served, beside a direct count; and what check_totals() finds.
+# Compares every total that is served with a direct count, and adds what check_totals() finds. It is one
+# statement, so one snapshot.
 our $exactness = q(
 	SELECT
 		CASE WHEN (s.total_page_views, s.unique_visitors, s.total_paths, s.tracking_since, p.views, d.views)
@@ -110,7 +111,7 @@ our $exactness = q(
 		(SELECT count(*) AS views, count(DISTINCT session_id) AS visitors, count(DISTINCT path) AS paths, min(viewed_at) AS since
 			FROM ONLY site_stats.page_views) AS t);
 
-# 'exact', or what differs.
+# 'exact', or the differences.
 sub check_exact
 {
 	my ($node, $database) = @_;
@@ -118,7 +119,8 @@ sub check_exact
 	return $node->safe_psql($database // 'postgres', $exactness);
 }
 
-# Every answer equals a direct count, and check_totals() finds nothing. These calls take up an interrupted backfill.
+# Every answer equals a direct count, and check_totals() finds nothing. These calls resume an interrupted
+# backfill.
 sub ok_exact
 {
 	my ($node, $label, $database) = @_;
@@ -126,7 +128,7 @@ sub ok_exact
 	return is(check_exact($node, $database), 'exact', "$label: exact");
 }
 
-# As ok_exact, once the backfill is complete; and it has read every view of its range once.
+# As ok_exact, after a complete backfill, which must have read each page view of its range once.
 sub check_sound
 {
 	my ($node, $label, $database) = @_;
@@ -138,14 +140,14 @@ sub check_sound
 		"$label: complete, and each view was read once");
 }
 
-# How many differences check_totals() finds.
+# The number of differences that check_totals() finds.
 sub drift
 {
 	my ($node, $database) = @_;
 	return $node->safe_psql($database // 'postgres', 'SELECT count(*) FROM site_stats.check_totals()');
 }
 
-# The SQLSTATE, message and hint that a statement fails with; empty if it does not.
+# The SQLSTATE, message and hint of the error that a statement raises; empty if it raises none.
 sub sqlstate_of
 {
 	my ($node, $sql, $database) = @_;
@@ -154,9 +156,9 @@ sub sqlstate_of
 	return join ' ', $errors =~ /ERROR:\s+(.*)/, $errors =~ /HINT:\s+(.*)/;
 }
 
-# ---- a backfill, looked at from outside ----------------------------------------------------------------------------
+# ---- a backfill, looked at from outside --------------------------------------------------------------------
 
-# Columns of backfill_progress. Reading the view launches nothing.
+# Columns of backfill_progress. Reading this SQL view launches no worker.
 sub progress
 {
 	my ($node, $columns, $database) = @_;
@@ -184,7 +186,7 @@ sub ok_until
 	return $met;
 }
 
-# That call takes up the backfill, which then completes without any other call.
+# This call resumes the backfill, which then completes without any other call.
 sub ok_resumes
 {
 	my ($node, $call, $label, $database) = @_;
@@ -194,14 +196,14 @@ sub ok_resumes
 	return ok_until($node, "status = 'complete'", "$label: one call goes on to the end", $database);
 }
 
-# The processes of all backfill workers.
+# The process ids of all backfill workers.
 sub workers
 {
 	my ($node) = @_;
 	return split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'site_stats backfill'");
 }
 
-# Every worker leaves.
+# Every backfill worker exits.
 sub ok_no_worker
 {
 	my ($node, $label) = @_;
@@ -211,7 +213,7 @@ sub ok_no_worker
 		"$label: no worker is left");
 }
 
-# ---- faults on purpose ---------------------------------------------------------------------------------------------
+# ---- faults on purpose -------------------------------------------------------------------------------------
 
 # Skips the file unless the library was built with the cargo feature fault_points.
 sub require_fault_points
@@ -224,7 +226,7 @@ sub require_fault_points
 	return;
 }
 
-# From now on workers, those that run too, do this: POINT:ACTION[:N].
+# Sets the fault POINT:ACTION[:N] for all workers, including those that run.
 sub set_fault
 {
 	my ($node, $fault) = @_;
@@ -233,7 +235,8 @@ sub set_fault
 	return ok_setting($node, $fault);
 }
 
-# Takes the fault back. 'quietly' does so for processes to come only.
+# Removes the fault. With 'quietly' the configuration is not reloaded, so only a server that starts later
+# sees the change.
 sub clear_fault
 {
 	my ($node, $quietly) = @_;
@@ -243,7 +246,7 @@ sub clear_fault
 	return ok_setting($node, '');
 }
 
-# New processes see the setting: the postmaster has answered the reload.
+# Waits until new processes see the setting: the postmaster has reloaded its configuration.
 sub ok_setting
 {
 	my ($node, $value) = @_;
@@ -252,19 +255,20 @@ sub ok_setting
 	return;
 }
 
-# Polls until a worker waits at its fault point, from a position in the log on. What it has committed is safe then.
+# Waits until a worker is at its fault point, according to the log from a position on. Makes its commits
+# durable.
 sub ok_at_fault
 {
 	my ($node, $label, $position) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $met = ok(eval { $node->wait_for_log(qr/site_stats: waits at fault point/, $position) }, "$label: the worker is at the fault point");
 	diag(log_tail($node)) unless $met;
-	# A worker commits asynchronously; the next commit that is not asynchronous makes its commits durable, too.
+	# A worker commits asynchronously. The next commit that is not asynchronous makes its commits durable, too.
 	$node->safe_psql('postgres', "SELECT pg_logical_emit_message(true, 'site_stats', 'flush')");
 	return $met;
 }
 
-# ---- the server's life ---------------------------------------------------------------------------------------------
+# ---- the server's life -------------------------------------------------------------------------------------
 
 # Kills the postmaster with signal 9.
 sub kill_server
@@ -274,7 +278,7 @@ sub kill_server
 	return;
 }
 
-# Starts a server whose postmaster was killed: its children may need a moment to notice.
+# Starts a server whose postmaster was killed. Its children may need a moment to notice.
 sub start_again
 {
 	my ($node) = @_;
@@ -287,7 +291,7 @@ sub start_again
 	die 'the server does not start again';
 }
 
-# The server stops in this mode before pg_ctl gives up on it.
+# The server stops in this mode within 20 seconds.
 sub ok_stops
 {
 	my ($node, $mode, $label) = @_;
@@ -327,7 +331,7 @@ sub count_lines
 	return scalar grep { /$pattern/ } split /\n/, log_from($node, $position);
 }
 
-# Nothing has crashed but what a test has killed, no internal error was raised, and no assertion failed.
+# The log has no crash but of a process that a test has killed, no internal error, and no failed assertion.
 sub ok_no_accidents
 {
 	my ($node, %allowed) = @_;
@@ -337,7 +341,8 @@ sub ok_no_accidents
 	return is(join("\n", @accidents), '', 'no crash and no internal error in the log of ' . $node->name);
 }
 
-# Private memory of a process in kilobytes: what it shares with others (the buffers) is left out.
+# Private memory of a process in kilobytes. Memory that it shares with other processes (the buffers) is left
+# out.
 sub resident_memory
 {
 	my ($pid) = @_;

@@ -1,5 +1,5 @@
-# A worker that dies by signal 9, as by the kernel's hand when memory runs out, takes the server down with it: every
-# process begins anew. The batch that it was in is fully undone or fully done, and any one call goes on from there.
+# A worker dies by signal 9, as from the kernel when memory runs out. The server then restarts all its
+# processes. The batch of the worker is fully undone or fully done, and any one call resumes the backfill.
 
 use strict;
 use warnings;
@@ -21,8 +21,8 @@ my @calls = (
 	'SELECT * FROM site_stats.active_pages()',
 	'SELECT site_stats.start_backfill()');
 
-# The worker kills itself at a point of its n-th batch. What it has committed by then may be lost with the crash, since
-# its commits are asynchronous, but only whole batches and only from the end.
+# The worker kills itself at a point of its n-th batch. Its commits are asynchronous, so the crash may lose
+# some of them: only whole batches, and only from the end.
 for my $point (qw(locked read counted moved))
 {
 	for my $nth (1, 3)
@@ -37,7 +37,7 @@ for my $point (qw(locked read counted moved))
 		clear_fault($node);
 
 		my ($status, $cursor, $done) = split /\|/, progress($node, 'status, cursor, views_done');
-		# A beginning that was lost leaves the request, so that the run begins with the next call.
+		# If the beginning of the run was lost, the request is still there, and the run begins with the next call.
 		my $begun = $status eq 'running';
 		ok(!$begun || $cursor % 100 == 0 && $cursor <= 100 * ($nth - 1) && $done == $cursor,
 			"$label: whole batches are done ($status at $cursor)");
@@ -48,7 +48,7 @@ for my $point (qw(locked read counted moved))
 	}
 }
 
-# The same with what was committed made durable: the run goes on from the very batch.
+# As before, but the commits of the worker are durable: the run resumes at that very batch.
 for my $nth (1, 4)
 {
 	my $label = "killed in batch $nth after a flush";

@@ -1,5 +1,6 @@
-# A batch that fails is undone and tried again, later and later; after five failures in a row the run is given up until
-# somebody starts it again. A panic of the library's own code is an error like any other.
+# A batch that fails is undone and tried again, after a longer pause each time. After five failures in a row
+# the run is given up until start_backfill() is called. A panic of the library's own code is an error like any
+# other.
 
 use strict;
 use warnings;
@@ -10,7 +11,7 @@ use Test::More;
 my $node = new_site('batch_fails', 1000);
 require_fault_points($node);
 
-# Once, at every point: the run takes the same batch again.
+# One failure, at every point: the run takes the same batch again.
 for my $action (qw(error panic))
 {
 	for my $point (qw(locked read counted moved))
@@ -28,7 +29,7 @@ for my $action (qw(error panic))
 	}
 }
 
-# Always: given up after five failures.
+# A failure each time: the run is given up after five of them.
 for my $action (qw(error panic))
 {
 	my $label    = "$action always";
@@ -41,7 +42,7 @@ for my $action (qw(error panic))
 	is(count_lines($node, 'a backfill batch failed', $position), 5, "$label: five attempts");
 	is(count_lines($node, 'given up after 5 failures', $position), 1, "$label: given up once");
 
-	# Nobody takes up a run that has failed, and the answers are right without it.
+	# No process resumes a run that has failed, and the answers are right without it.
 	$position = log_position($node);
 	ok_exact($node, "$label: failed");
 	is($node->safe_psql('postgres', q(SELECT site_stats.wait_for_backfill('1 min'))), 'f', "$label: not waited for");
@@ -55,7 +56,7 @@ for my $action (qw(error panic))
 	check_sound($node, $label);
 }
 
-# In a session: the statement fails, the session lives, nothing has changed.
+# In a session the statement fails, the session lives on, and nothing has changed.
 for my $action (qw(error panic))
 {
 	my $session = $node->background_psql('postgres', on_error_stop => 0);

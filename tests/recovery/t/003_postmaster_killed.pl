@@ -1,5 +1,6 @@
-# The postmaster is killed with signal 9 during a backfill, as when the machine's power fails. The server starts, no old
-# worker goes on, and one call of any function later the backfill does, from its cursor to the same totals.
+# The postmaster is killed with signal 9 during a backfill, as in a power failure. The server starts, and no
+# old worker goes on. After one call of any function the backfill resumes at its cursor, and comes to the same
+# totals.
 
 use strict;
 use warnings;
@@ -10,7 +11,7 @@ use Test::More;
 my $node = new_site('postmaster_killed', 1500);
 require_fault_points($node);
 
-# In the middle of a batch.
+# Killed in the middle of a batch.
 for my $point (qw(locked counted moved))
 {
 	my $label    = "postmaster killed at $point";
@@ -30,7 +31,7 @@ for my $point (qw(locked counted moved))
 	check_sound($node, $label);
 }
 
-# Wherever the worker happens to be, three times in one run.
+# Killed anywhere in a batch or a pause, three times in one run.
 $node->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_size = 10; ALTER SYSTEM SET site_stats.backfill_batch_delay = 20;");
 $node->reload;
 $node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
@@ -38,7 +39,8 @@ for my $time (1 .. 3)
 {
 	my $label = "postmaster killed anywhere, time $time";
 	ok_until($node, "status = 'running' AND cursor > " . (300 * $time), "$label: under way");
-	# Its commits are asynchronous: without this the crash may lose all of them, and the beginning of the run.
+	# The worker commits asynchronously. Without this the crash may lose all its commits, and the beginning of
+	# the run.
 	$node->safe_psql('postgres', "SELECT pg_logical_emit_message(true, 'site_stats', 'flush')");
 	kill_server($node);
 	start_again($node);
@@ -52,7 +54,8 @@ ok_until($node, "status = 'complete'", 'postmaster killed anywhere: complete');
 ok_state($node, 'restarts', 3, 'postmaster killed anywhere: three restarts');
 check_sound($node, 'postmaster killed anywhere');
 
-# A worker that never pauses notices between two batches, and does not keep the next server from starting until its run ends.
+# A worker that never pauses notices the crash between two batches. So it does not keep the next server from
+# starting until its run ends.
 {
 	my $label = 'postmaster killed under a busy worker';
 	$node->safe_psql('postgres', q(
@@ -77,7 +80,7 @@ check_sound($node, 'postmaster killed anywhere');
 	check_sound($node, $label);
 }
 
-# A request that was committed and not yet taken up outlives the server, too.
+# A request that is committed and that no process has taken survives the crash, too.
 {
 	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill(); SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = \'site_stats backfill\'');
 	kill_server($node);

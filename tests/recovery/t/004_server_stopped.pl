@@ -1,5 +1,5 @@
-# The server stops, fast or at once, in the middle of a batch and while the worker waits for a lock that a prepared
-# transaction holds. Nobody waits for the worker, and the next start goes on where it was.
+# The server stops, in mode fast or immediate. The worker is in a batch, or waits for a lock of a prepared
+# transaction. The stop does not wait for the worker, and the backfill resumes where it was at the next start.
 
 use strict;
 use warnings;
@@ -7,7 +7,8 @@ use warnings;
 use SiteStats;
 use Test::More;
 
-# Lock timeouts far above what a stop may take: the worker must be woken out of the wait.
+# The lock timeouts are far above the time that a stop may take. So the stop must wake the worker from its
+# wait.
 my $node = new_site('server_stopped', 1000, deadlock_timeout => "'10min'", 'site_stats.backfill_lock_timeout' => "'60s'");
 require_fault_points($node);
 
@@ -49,7 +50,7 @@ for my $mode (qw(fast immediate))
 	ok_exact($node, $label);
 }
 
-# A fast stop in a pause between two batches, and while CALL backfill() runs in a session.
+# A fast stop in a pause between two batches, and during CALL backfill() in a session.
 {
 	my $label = 'fast stop in a pause';
 	$node->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_delay = '60s'");

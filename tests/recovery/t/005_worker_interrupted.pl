@@ -1,5 +1,5 @@
-# The worker is terminated, cancelled, or kept waiting by a writer. The run never fails for that, the progress tells what
-# it waits for, and writers that it waits for make nobody else wait.
+# The worker is terminated, cancelled, or kept waiting by a writer. None of these makes the run fail, and the
+# progress says what the run waits for. Other writers wait at most for one attempt of a batch.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use Test::More;
 my $node = new_site('worker_interrupted', 1500);
 require_fault_points($node);
 
-# Terminated in a batch: the worker leaves in order and the run is taken up by the next call.
+# Terminated in a batch: the worker exits with 0, and the next call resumes the run.
 {
 	my ($label, $position) = ('terminated in a batch', log_position($node));
 	set_fault($node, 'counted:wait:3');
@@ -27,7 +27,7 @@ require_fault_points($node);
 	check_sound($node, $label);
 }
 
-# Terminated in a pause, and before its first batch.
+# Terminated in a pause before its first batch.
 {
 	my $label = 'terminated in a pause';
 	$node->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_delay = '60s'");
@@ -43,7 +43,7 @@ require_fault_points($node);
 	check_sound($node, $label);
 }
 
-# Cancelled in a batch: the batch is undone and taken again by the same worker.
+# Cancelled in a batch: the batch is undone, and the same worker takes it again.
 {
 	my ($label, $position) = ('cancelled in a batch', log_position($node));
 	set_fault($node, 'counted:wait:3');
@@ -58,7 +58,7 @@ require_fault_points($node);
 	check_sound($node, $label);
 }
 
-# Cancelled again and again: the worker gives up, but the run has not failed, and the next call takes it up.
+# Cancelled five times in a row: the worker gives up. The run has not failed, and the next call resumes it.
 {
 	my ($label, $position) = ('cancelled five times', log_position($node));
 	set_fault($node, 'counted:wait:3');
@@ -76,9 +76,9 @@ require_fault_points($node);
 	check_sound($node, $label);
 }
 
-# A transaction that has deleted a view which is not counted yet stays open: the batch gives way, again and again, and
-# the progress says what it waits for. Writers of new views do not wait at all; a writer of old ones waits for one
-# attempt of the batch at most.
+# A transaction has deleted a page view that is not counted yet, and stays open. The batch gives way again and
+# again, and the progress says what it waits for. Writers of new page views do not wait at all. A writer of
+# old ones waits at most for one attempt of the batch.
 {
 	my $label  = 'kept waiting by a writer';
 	$node->safe_psql('postgres', 'SELECT site_stats.begin_backfill(); SELECT site_stats.backfill_turn(700);');
@@ -103,7 +103,8 @@ require_fault_points($node);
 	ok_exact($node, "$label, at the end");
 }
 
-# A writer that keeps a run from beginning: it is asked for, says what it waits for, and begins when the writer ends.
+# A writer keeps a run from beginning. The run is requested, says what it waits for, and begins when the
+# writer ends.
 {
 	my $label  = 'kept from beginning by a writer';
 	my $writer = $node->background_psql('postgres');

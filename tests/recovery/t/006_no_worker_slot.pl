@@ -1,5 +1,5 @@
-# A server without room for another background worker says so, with what to do about it, and nothing has changed. The
-# same work then runs in a session.
+# A server without a free worker slot says so, with a hint, and nothing has changed. The backfill can then run
+# in a session.
 
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ is(drift($node) > 0, 1, 'no slot: what nobody has counted is still reported');
 $node->safe_psql('postgres', 'CALL site_stats.backfill()');
 check_sound($node, 'no slot: CALL site_stats.backfill()');
 
-# An unfinished run stays as it is, is answered from exactly, and goes on in a session.
+# An unfinished run stays as it is, answers stay exact, and the run goes on in a session.
 $node->safe_psql('postgres', 'SELECT site_stats.begin_backfill(); SELECT site_stats.backfill_turn(300);');
 $before = $node->safe_psql('postgres', $everything);
 like(sqlstate_of($node, 'SELECT site_stats.start_backfill();'), $refusal, 'no slot, unfinished run: refused');
@@ -30,7 +30,7 @@ is($node->safe_psql('postgres', q(SELECT site_stats.record_page_view('/', 'page'
 $node->safe_psql('postgres', 'CALL site_stats.backfill()');
 check_sound($node, 'no slot, unfinished run: CALL site_stats.backfill()');
 
-# A run that was interrupted: every call would take it up, none can, and none fails for that.
+# A run was interrupted. Every call tries to launch a worker and cannot, and no call fails for that.
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 $session->query_safe("SET site_stats.backfill_batch_delay = '60s'");
 $session->{stdin} .= "CALL site_stats.backfill();\n";
@@ -47,7 +47,7 @@ is($node->safe_psql('postgres', q(SELECT site_stats.wait_for_backfill('100 ms'))
 $node->safe_psql('postgres', 'CALL site_stats.backfill()');
 check_sound($node, 'no slot, interrupted run: CALL site_stats.backfill()');
 
-# All slots taken by others: the worker of one database in the way of another's.
+# The backfill worker of another database has the only worker slot.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET max_worker_processes = 1; ');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET max_logical_replication_workers = 0; ');
 $node->restart;

@@ -1,5 +1,5 @@
-# DROP EXTENSION while the backfill runs waits for one batch at most and succeeds; the worker leaves without a word more.
-# The same session may then create the extension again.
+# DROP EXTENSION during a backfill waits for one batch at most, and succeeds. The worker exits without a
+# further line in the log. The same session may then create the extension again.
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use warnings;
 use SiteStats;
 use Test::More;
 
-# Deadlocks would be found at once, and neither side of one may be the DROP.
+# A deadlock would be found at once, and no DROP may be part of one.
 my $node = new_node('extension_dropped', deadlock_timeout => "'100ms'", 'site_stats.backfill_batch_size' => 10);
 $node->start;
 
@@ -20,7 +20,7 @@ for my $time (1 .. 12)
 	fill($node, 2500);
 	$session->query_safe(q(SELECT site_stats.record_page_view('/', 'page', 's')));
 	$session->query_safe('SELECT site_stats.start_backfill()');
-	# A different moment each time: before the worker is there, as it begins, and in the middle.
+	# Each time the DROP comes at another moment: before the worker runs, as it begins, and in the middle.
 	ok_until($node, "cursor >= " . 100 * ($time - 2), "$label: under way") if $time > 1;
 	my ($output, $failed) = $session->query('DROP EXTENSION site_stats');
 	is($failed ? $session->{stderr} : '', '', "$label: succeeds");
@@ -30,7 +30,7 @@ for my $time (1 .. 12)
 	cmp_ok(count_lines($node, 'site_stats', $position), '<=', 4, "$label: next to nothing in the log");
 }
 
-# The session that has seen all of them, and a new one, still count right.
+# The session that has seen all these extensions, and a new session, still count right.
 $session->query_safe('CREATE EXTENSION site_stats');
 fill($node, 500);
 $session->query_safe(q(INSERT INTO site_stats.page_views (path, session_id) SELECT '/n' || i % 3, 'n' || i FROM generate_series(1, 9) AS i));

@@ -1,6 +1,6 @@
-# A database is dropped or renamed while a worker is connected to it. PostgreSQL's own rule holds: plain commands refuse
-# after some seconds, DROP DATABASE ... WITH (FORCE) ends the worker like any session, wherever it is, and nothing comes
-# back for a database that is gone.
+# A database is dropped or renamed while a worker is connected to it. PostgreSQL's own rules hold: plain
+# commands fail after some seconds, and DROP DATABASE ... WITH (FORCE) ends the worker like any session. No
+# process is started for a database that is gone.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ sub worker_in
 	return "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'site_stats backfill' AND datname = '$database'";
 }
 
-# A worker in each database, in the middle of a batch.
+# In each database a worker is in the middle of a batch.
 for my $database (qw(plain renamed batch))
 {
 	my $position = log_position($node);
@@ -31,7 +31,7 @@ for my $database (qw(plain renamed batch))
 	ok_at_fault($node, "database $database", $position);
 }
 
-# Plain commands wait for five seconds and refuse; side by side, to save time.
+# Plain commands wait for five seconds and fail. They run at the same time, to save time.
 {
 	my %statements = (plain => 'DROP DATABASE plain', renamed => 'ALTER DATABASE renamed RENAME TO called_otherwise');
 	my %sessions;
@@ -51,7 +51,7 @@ for my $database (qw(plain renamed batch))
 	is($node->safe_psql('postgres', worker_in('renamed')), 't', 'ALTER DATABASE ... RENAME: the worker is still there');
 }
 
-# With FORCE: in a batch, in a wait for a lock, in a pause.
+# With FORCE: the worker is in a batch, waits for a lock, or pauses.
 {
 	$node->safe_psql('postgres', 'DROP DATABASE batch WITH (FORCE)');
 	pass('DROP DATABASE ... WITH (FORCE) in a batch: succeeds');
@@ -72,7 +72,7 @@ for my $database (qw(plain renamed batch))
 	$node->safe_psql('postgres', 'DROP DATABASE pausing WITH (FORCE)');
 	pass('DROP DATABASE ... WITH (FORCE) in a pause: succeeds');
 
-	# At the moment of the start: the worker may come up to find no database.
+	# As the worker starts: it may find no database to connect to.
 	for my $time (1 .. 5)
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE brief TEMPLATE template0");
@@ -83,7 +83,7 @@ for my $database (qw(plain renamed batch))
 	pass('DROP DATABASE ... WITH (FORCE) at the start of a worker: succeeds');
 }
 
-# Once the worker is gone, the plain commands work, and the run goes on under the new name.
+# When the worker is gone, the plain commands work, and the run goes on under the new name.
 {
 	$node->safe_psql('renamed', 'ALTER DATABASE renamed RESET site_stats.fault_point');
 	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'site_stats backfill'));

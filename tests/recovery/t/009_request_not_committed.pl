@@ -1,5 +1,5 @@
-# start_backfill() is a request of its transaction: nothing comes of it if that is rolled back, and nothing begins before
-# it commits. However many ask at once, there is one run and one worker.
+# start_backfill() is a request of its transaction. Nothing begins before the commit, and nothing after a
+# rollback. However many sessions request a backfill at once, there is one run and one worker.
 
 use strict;
 use warnings;
@@ -30,7 +30,7 @@ for my $label (sort keys %rolled_back)
 	is($node->safe_psql('postgres', 'SELECT epoch FROM site_stats.backfill_state'), 1, "$label: nothing has begun");
 }
 
-# Left open until the worker waits for it, then each of the two ends.
+# The transaction stays open until the worker waits for it, and then commits or rolls back.
 for my $end (qw(ROLLBACK COMMIT))
 {
 	my $label  = "$end after a while";
@@ -68,7 +68,7 @@ for my $end ('ROLLBACK', 'COMMIT')
 	check_sound($node, $label);
 }
 
-# Eight at once: one run, one worker.
+# Eight requests at once: one run, one worker.
 for my $time (1 .. 3)
 {
 	my $label    = "eight at once, time $time";
@@ -98,7 +98,7 @@ for my $time (1 .. 3)
 	check_sound($node, $label);
 }
 
-# Callers of a run that nobody attends: each launches at most one worker, one of them runs it.
+# Eight callers find an interrupted run. Each launches at most one worker, and one of these continues the run.
 {
 	my $label = 'eight readers of an interrupted run';
 	my $position = log_position($node);

@@ -1,5 +1,5 @@
-# Settings of a database or of a role are for its sessions. None of them changes what a worker counts, how long it
-# lives, or whom it waits for.
+# Settings of a database or of a role are for its sessions. None of them changes what a worker counts, how
+# long it lives, or how long it waits for other transactions.
 
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE site; CREATE ROLE nobody_special NOLOGIN;');
 create_site($node, 'site', 1000);
 
-# Tables, functions and operators that a search_path would find before the real ones.
+# Tables, functions and operators that this search_path would find before those of the extension.
 $node->safe_psql('site', q(
 	CREATE SCHEMA evil;
 	CREATE TABLE evil.page_views AS SELECT * FROM site_stats.page_views LIMIT 10;
@@ -47,7 +47,7 @@ sub run_and_check
 	my ($label) = @_;
 	local $ENV{PGOPTIONS} = $SiteStats::plain_session;
 
-	# Left open for a moment, so that the worker waits for the request to be committed.
+	# The transaction stays open for a moment, so that the worker waits for its commit.
 	my $epoch    = $node->safe_psql('site', 'SELECT epoch FROM site_stats.backfill_state');
 	my $position = log_position($node);
 	my $session  = $node->background_psql('site');
@@ -60,7 +60,7 @@ sub run_and_check
 	$session->query_safe('COMMIT');
 	$session->quit;
 	my $complete = "SELECT status = 'complete' AND epoch = $epoch + 1 FROM site_stats.backfill_state";
-	# No function is called here: this very worker has to do it.
+	# No function is called here, so no other worker is launched: this one has to do the work.
 	ok_until($node, "SELECT ($complete) OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'site_stats backfill')", "$label: the worker ends", 'site');
 	is($node->safe_psql('site', $complete), 't', "$label: it has done its work");
 	is($node->safe_psql('site', $SiteStats::exactness), 'exact', "$label: exact");
@@ -75,12 +75,12 @@ for my $setting (@settings)
 	$node->safe_psql('postgres', "ALTER DATABASE site RESET $name");
 }
 
-# All at once, for the role that workers connect as.
+# All settings at once, for the role that workers connect as.
 $node->safe_psql('postgres', "ALTER ROLE postgres IN DATABASE site SET $_") for @settings;
 run_and_check('role with all of them');
 $node->safe_psql('postgres', 'ALTER ROLE postgres IN DATABASE site RESET ALL');
 
-# CALL backfill() commits by itself, and brings its own conditions.
+# CALL backfill() commits by itself, and sets what it needs by itself.
 for my $setting (q(default_transaction_isolation = 'repeatable read'), q(default_transaction_isolation = 'serializable'), q(lock_timeout = '1s'),
 	q(search_path = evil, pg_catalog), q(session_replication_role = replica), q(TimeZone = 'Pacific/Auckland'))
 {

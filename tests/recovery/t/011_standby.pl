@@ -1,5 +1,6 @@
-# A streaming standby answers as its primary does at the same point of the log, before, during and after a backfill. It
-# refuses what would write, and after a promotion in the middle of a backfill one call goes on to the end.
+# A streaming standby answers as its primary does at the same WAL position, before, during and after a
+# backfill. It refuses all functions that write. After a promotion in the middle of a backfill, one call
+# resumes the backfill, which goes on to its end.
 
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ $primary->backup('base');
 
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
-# A long reader on the standby holds the replay up rather than being cancelled.
+# The replay waits for a long read on the standby, and does not cancel it.
 $standby->append_conf('postgresql.conf', 'max_standby_streaming_delay = -1');
 $standby->start;
 
@@ -25,7 +26,7 @@ my $answer = q(
 		(SELECT string_agg((p)::text, ' ') FROM site_stats.top_pages(1000) AS p)
 	FROM site_stats.get_stats() AS s);
 
-# Both answer the same at the same point of the log, and right.
+# Primary and standby give the same answers at the same WAL position, and these are exact.
 sub ok_same
 {
 	my ($label) = @_;
@@ -36,7 +37,7 @@ sub ok_same
 	is(check_exact($standby), 'exact', "$label: the standby is exact");
 }
 
-# By hand, batch by batch, with writers in between.
+# Batch by batch, with writes in between.
 $primary->safe_psql('postgres', 'SELECT site_stats.begin_backfill()');
 ok_same('before the first batch');
 for my $batch (1 .. 4)
@@ -49,7 +50,7 @@ for my $batch (1 .. 4)
 	ok_same("after batch $batch");
 }
 
-# What would write is refused.
+# Functions that write are refused.
 for my $statement (
 	q(SELECT site_stats.record_page_view('/', 'page', 's')), q(SELECT site_stats.heartbeat('s', '/')),
 	'SELECT site_stats.start_backfill()',         'SELECT site_stats.stop_backfill()',
@@ -60,7 +61,7 @@ for my $statement (
 	like(sqlstate_of($standby, "$statement;"), qr/^25006: /, "on the standby: $statement is refused");
 }
 
-# In the background, slowly, with a reader on the standby all the while.
+# A slow backfill by a worker, with a reader on the standby all the while.
 $primary->safe_psql('postgres', 'CALL site_stats.backfill()');
 ok_same('complete');
 $primary->safe_psql('postgres', "LOAD 'site_stats'; ALTER SYSTEM SET site_stats.backfill_batch_size = 40; ALTER SYSTEM SET site_stats.backfill_batch_delay = 10;");
@@ -79,7 +80,7 @@ cmp_ok($readings, '>', 3, 'while the primary counts: the standby was asked sever
 check_sound($primary, 'primary, complete');
 ok_same('complete again');
 
-# A caught-up standby is promoted in the middle of a batch of its primary.
+# A standby that is caught up is promoted in the middle of a batch of its primary.
 my $position = log_position($primary);
 set_fault($primary, 'counted:wait:5');
 $primary->safe_psql('postgres', 'SELECT site_stats.start_backfill()');

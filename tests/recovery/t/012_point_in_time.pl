@@ -1,4 +1,5 @@
-# A server restored to a point in the middle of a backfill has the counts of that point, and one call goes on from there.
+# A server restored to a point in the middle of a backfill has the counts of that point. One call resumes the
+# backfill.
 
 use strict;
 use warnings;
@@ -40,7 +41,7 @@ my $write = q(
 $node->safe_psql('postgres', "SELECT site_stats.begin_backfill(); SELECT site_stats.backfill_turn(300); $write SELECT site_stats.backfill_turn(200);");
 mark('stopped');
 
-# Right after a batch, by the transaction that it was.
+# Right after a batch: recovery ends at the transaction of this batch.
 my $transaction = $node->safe_psql('postgres', 'BEGIN; SELECT site_stats.backfill_turn(100) IS NULL; SELECT pg_current_xact_id(); COMMIT;');
 $transaction =~ s/.*\n//s;
 remember('transaction');

@@ -1,5 +1,5 @@
-# pg_dump carries the page views, their sequence and the titles; the restored database counts them while they are loaded.
-# Whether no backfill has run, one is under way, or one is complete: the copy answers as the original does.
+# pg_dump carries the page views, their sequence and the titles. The restored database counts the page views
+# while they are loaded. The copy answers as the original does: before a backfill, during one, and after one.
 
 use strict;
 use warnings;
@@ -30,7 +30,7 @@ sub run_ok
 	return $node->command_ok(\@command, $label);
 }
 
-# The copy is as the original, and lives.
+# The copy answers as the original does, and works on.
 sub ok_copy
 {
 	my ($label, $copy) = @_;
@@ -69,7 +69,7 @@ for my $stage (@stages)
 {
 	my ($when, $prepare) = @$stage;
 	$node->safe_psql('original', $prepare);
-	# Before any backfill the original has counted nothing of its history, so only its copies can be exact.
+	# Before any backfill the original has counted none of its history, so only its copies can be exact.
 	is(drift($node, 'original') > 0 ? 'drift' : 'none', $when =~ /^before/ ? 'drift' : 'none', "$when: what the original's check says");
 	if ($when =~ /^before/)
 	{
@@ -92,7 +92,7 @@ for my $stage (@stages)
 	ok_copy("$when, custom format", 'custom');
 }
 
-# A worker in the middle of a run does not stand in the way of a dump, nor the dump in its way.
+# A worker in the middle of a run does not block a dump, and the dump does not block the worker.
 {
 	my $label = 'while a worker runs';
 	$node->safe_psql('original', "LOAD 'site_stats'; ALTER DATABASE original SET site_stats.backfill_batch_delay = '20ms'; ALTER DATABASE original SET site_stats.backfill_batch_size = 5;");
@@ -106,7 +106,7 @@ for my $stage (@stages)
 	ok_copy("$label", 'directory');
 }
 
-# Views whose loading goes around the triggers are found, and repaired.
+# Page views that were loaded past the triggers are found, and a backfill counts them.
 {
 	my $label = 'data only, --disable-triggers';
 	run_ok("$label: pg_dump", 'pg_dump', '-Fc', '--data-only', '-f', "$files/data.dump", 'original');

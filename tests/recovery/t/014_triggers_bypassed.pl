@@ -1,5 +1,5 @@
-# Rows that reach the table around its triggers are counted by nobody: check_totals() says where the counts are off, and
-# a backfill puts them right.
+# The triggers do not count rows that reach the table past them. check_totals() says which counts are off, and
+# a backfill corrects them.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ $node->safe_psql('postgres', q(
 	SELECT '/p' || i % 7, 's' || i % 31, '2025-01-01 00:00:00+00'::timestamptz + i * interval '1 hour' FROM generate_series(1, 300) AS i;));
 ok_exact($node, 'counted by triggers');
 
-# The statements leave counts that are off, and a backfill puts them right.
+# The statements leave wrong counts, and a backfill corrects them.
 sub ok_drifts_and_repairs
 {
 	my ($label, $statements, $database) = @_;
@@ -41,7 +41,7 @@ ok_drifts_and_repairs('ALTER TABLE ... TYPE ... USING',
 	q(ALTER TABLE site_stats.page_views ALTER COLUMN session_id TYPE text COLLATE "C" USING CASE WHEN id % 5 = 0 THEN 'rewritten' ELSE session_id END;));
 ok_drifts_and_repairs('TRUNCATE without triggers', 'SET session_replication_role = replica; TRUNCATE site_stats.page_views;' . $writes);
 
-# During a run: rows in its range that come and go unseen are still read by it; rows above its target are not.
+# Changes past the triggers during a run: it still reads the rows that lie ahead in its range, and no others.
 $node->safe_psql('postgres', q(INSERT INTO site_stats.page_views (path, session_id) SELECT '/p' || i % 7, 's' || i % 31 FROM generate_series(1, 300) AS i;));
 $node->safe_psql('postgres', "SELECT site_stats.begin_backfill(); SELECT site_stats.backfill_turn(100); SET session_replication_role = replica; $writes");
 cmp_ok(drift($node), '>', 0, 'during a run: check_totals() reports the drift');
@@ -49,7 +49,7 @@ $node->safe_psql('postgres', 'CALL site_stats.backfill()');
 cmp_ok(drift($node), '>', 0, 'during a run: it stays, since the run had passed those rows');
 ok_drifts_and_repairs('during a run', '');
 
-# Exactly what is off is named.
+# check_totals() names exactly the counts that are off.
 $node->safe_psql('postgres', q(SET session_replication_role = replica; INSERT INTO site_stats.page_views (path, session_id, viewed_at) VALUES ('/one', 'one', '2025-05-05 12:00:00+00')));
 is($node->safe_psql('postgres', 'SELECT * FROM site_stats.check_totals()'),
 	"daily_totals|2025-05-05 /one|0|1\npath_totals|/one|0|1\nsessions|one|0|1\nsite_totals.views||" . join("\nsite_totals.visitors||",
@@ -57,7 +57,7 @@ is($node->safe_psql('postgres', 'SELECT * FROM site_stats.check_totals()'),
 	'check_totals() names each counter that is off');
 ok_drifts_and_repairs('one view', '');
 
-# A logical subscriber: neither the first copy of the table nor the changes after it fire statement triggers.
+# A logical subscriber: neither the first copy of the table nor the later changes fire statement triggers.
 $node->safe_psql('postgres', 'CREATE DATABASE subscriber');
 create_site($node, 'subscriber', 0);
 $node->safe_psql('postgres', q(

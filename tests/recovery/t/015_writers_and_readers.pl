@@ -1,6 +1,6 @@
-# While a backfill of many views runs, ten clients insert, update and delete old and new views, in transactions of one
-# session each. Every answer equals a direct count in the same snapshot, and no client sees a deadlock or a serialization
-# failure.
+# During a backfill of many page views ten clients insert, update and delete old and new ones, in transactions
+# of one session each. Every answer equals a direct count in the same snapshot. No client gets a deadlock or a
+# serialization failure.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ my $node  = new_site('writers_and_readers', $views, 'site_stats.backfill_batch_s
 	fsync => 'off', synchronous_commit => 'off');
 my $files = PostgreSQL::Test::Utils::tempdir();
 
-# From here on every answer is exact; before, nobody knows of the history.
+# From here on every answer is exact. Before, the history is not part of any count.
 $node->safe_psql('postgres', 'SELECT site_stats.begin_backfill()');
 
 my %writers = (
@@ -62,15 +62,15 @@ my $load = IPC::Run::start([ 'pgbench', '-n', '-c', 10, '-j', 2, '-T', 10, @scri
 	'<', \undef, '>', \$output, '2>', \$errors);
 ok_until($node, "SELECT max(id) > $views + 100 FROM site_stats.page_views", 'the writers write');
 
-# What a reader asks most of the time; now and then it asks for everything, which takes longer.
+# What the reader reads most of the time. Now and then it reads everything, which takes longer.
 my $totals = q(
 	SELECT CASE WHEN s.total_page_views = t.views AND s.unique_visitors = t.visitors AND s.total_paths = t.paths THEN 'exact'
 		ELSE 'served ' || (s.total_page_views, s.unique_visitors, s.total_paths) || ', counted ' || (t)::text END
 	FROM site_stats.get_stats() AS s,
 		(SELECT count(*) AS views, count(DISTINCT session_id) AS visitors, count(DISTINCT path) AS paths FROM ONLY site_stats.page_views) AS t);
 
-# The reader stays connected, and looks at one snapshot at a time. The first run is stopped and started again; further
-# ones begin among open writers.
+# The reader stays connected, and reads in one snapshot at a time. The first run is stopped and started again.
+# Further runs begin among open writers.
 my $reader = $node->background_psql('postgres', timeout => 4 * $PostgreSQL::Test::Utils::timeout_default);
 my ($readings, $during, $runs, $wrong, %sources) = (0, 0, 0, '');
 while ($load->pumpable)

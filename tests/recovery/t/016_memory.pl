@@ -1,5 +1,5 @@
-# Private memory of a backend over many statements in one transaction, and of a worker over ten thousand batches, does not
-# grow once both have warmed up.
+# The private memory of a backend does not grow over many statements in one transaction, once it has warmed
+# up. Nor does that of a worker over ten thousand batches.
 
 use strict;
 use warnings;
@@ -12,9 +12,10 @@ plan skip_all => 'needs /proc to read the memory of a process' unless -r "/proc/
 my $megabyte = 1024;
 my $node     = new_site('memory', 10_000, synchronous_commit => 'off', 'site_stats.backfill_batch_size' => 1, statement_timeout => 0);
 
-# Single rows in one transaction, in a loop and as statements of a client. There are more sessions than a tally holds, so
-# that inserts flush several times. (Inserts in subtransactions cannot be measured like this: for each of them that a statement
-# trigger runs in, any trigger, the server keeps 8 kB until the transaction ends. The regress test 'commit' has them.)
+# Single rows in one transaction, written by a loop and by statements of a client. There are more sessions
+# than a tally holds, so inserts flush several times. Inserts in subtransactions cannot be measured like this.
+# For each subtransaction in which any statement trigger runs, the server keeps 8 kB until the transaction
+# ends. The regress test 'commit' covers them.
 {
 	my $insert = q(INSERT INTO site_stats.page_views (path, session_id, viewed_at)
 		VALUES ('/p' || i % 200, 's' || i, '2025-01-01 00:00:00+00'::timestamptz + i * interval '1 minute'));
@@ -39,7 +40,7 @@ my $node     = new_site('memory', 10_000, synchronous_commit => 'off', 'site_sta
 	for my $kind (sort keys %kinds)
 	{
 		my $rows = $rounds{$kind} // 25_000;
-		# The first quarter warms up.
+		# The process warms up in the first quarter.
 		my @quarters = map { ($kinds{$kind}->(1 + ($_ - 1) * $rows, $_ * $rows), 'SELECT private_memory();') } 1 .. 4;
 		my @sizes = split /\n/, $node->safe_psql('postgres', join "\n", 'BEGIN;', @quarters, 'ROLLBACK;');
 		is(scalar @sizes, 4, "$kind: measured four times");
@@ -50,7 +51,7 @@ my $node     = new_site('memory', 10_000, synchronous_commit => 'off', 'site_sta
 	is(drift($node), $drift, 'all of it was rolled back');
 }
 
-# A worker, one view per batch.
+# A worker, with one page view in each batch.
 {
 	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');
 	my ($first, $last, $first_cursor, $last_cursor);

@@ -1,5 +1,6 @@
-# A request to stop is taken up by whoever runs the backfill. If that process dies first, the next call of any function
-# sees to it, and so does a second stop_backfill(): nobody waits for a run that nobody runs.
+# The process that runs the backfill takes a request to stop. If that process dies first, the next call of any
+# function stops the run, and so does a second stop_backfill(). wait_for_backfill() does not wait for such a
+# run.
 
 use strict;
 use warnings;

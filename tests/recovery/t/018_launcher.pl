@@ -1,6 +1,6 @@
-# With site_stats in shared_preload_libraries nobody has to call anything: a backfill that a crash has interrupted goes on in
-# every database, idle slots are folded and stale sessions removed; and none of it stands in the way of who drops a
-# database, or fills the log when there is no slot for a process.
+# With site_stats in shared_preload_libraries no call is needed. In every database an interrupted backfill
+# resumes, idle counter slots are folded, and stale sessions are removed. The launcher blocks no DROP
+# DATABASE. It does not fill the log when no worker slot is free.
 
 use strict;
 use warnings;
@@ -33,7 +33,7 @@ sub configure
 ok_launcher('at the start');
 is(count_lines($node, 'site_stats: launcher started'), 1, 'at the start: one line of log');
 
-# A database without the extension, and one that nobody may connect to, are among those visited.
+# Among the databases are one without the extension, and one that accepts no connections.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('postgres', 'CREATE DATABASE empty');
 $node->safe_psql('postgres', 'CREATE DATABASE closed ALLOW_CONNECTIONS false');
@@ -57,14 +57,16 @@ create_site($node, $_, $views) for qw(postgres other);
 	check_sound($node, "$label, $_", $_) for qw(postgres other);
 }
 
-# A worker that dies by signal 9 takes all processes down, the launcher too, and the launcher takes its backfill up.
+# A worker that dies by signal 9 takes all processes down, and the launcher, too. The new launcher resumes the
+# backfill.
 {
 	my $label    = 'worker killed';
 	my $position = log_position($node);
 	set_fault($node, 'moved:wait:3');
 	$node->safe_psql('other', 'SELECT site_stats.start_backfill()');
 	ok_at_fault($node, $label, $position);
-	# Read again before the crash: a postmaster that begins anew does not.
+	# The configuration is reloaded before the crash: a postmaster that restarts its processes does not read it
+	# again.
 	clear_fault($node);
 	my ($worker) = workers($node);
 	kill 9, $worker;
@@ -73,7 +75,7 @@ create_site($node, $_, $views) for qw(postgres other);
 	check_sound($node, $label, 'other');
 }
 
-# Nothing that is terminated or cancelled stays away.
+# A launcher that is cancelled or terminated goes on, or is started again.
 {
 	my $label = 'terminated';
 	ok_launcher($label);
@@ -84,8 +86,8 @@ create_site($node, $_, $views) for qw(postgres other);
 		"$label: another launcher");
 }
 
-# A shorter interval takes effect when the configuration is read again: what is stale goes, what is idle is folded. What the
-# database sets for its sessions does not reach the process that does it.
+# A shorter interval takes effect when the configuration is reloaded: stale sessions are removed, and idle
+# counter slots are folded. The maintenance worker is not affected by what the database sets for its sessions.
 {
 	my $label = 'on schedule';
 	my @settings = (
@@ -96,7 +98,8 @@ create_site($node, $_, $views) for qw(postgres other);
 	$node->safe_psql('postgres', "ALTER DATABASE other SET $_") for @settings;
 	local $ENV{PGOPTIONS} = $SiteStats::plain_session;
 	my $busy  = $node->background_psql('other', on_error_stop => 0);
-	# Who reads statistics in the middle keeps slot 0 until the end, so that others take the next one.
+	# A transaction that reads statistics between its writes keeps counter slot 0 to its end. Other writers then
+	# use the next one.
 	$busy->query_safe(q(BEGIN; INSERT INTO site_stats.page_views (path, page_type, session_id) VALUES ('/busy', 'page', 'busy');
 		SELECT total_page_views FROM site_stats.get_stats();));
 	$node->safe_psql('other', q(INSERT INTO site_stats.page_views (path, page_type, session_id) VALUES ('/idle', 'page', 'idle')));
@@ -112,7 +115,7 @@ create_site($node, $_, $views) for qw(postgres other);
 	$node->safe_psql('postgres', 'ALTER DATABASE other RESET ALL');
 }
 
-# Rounds go on every second while databases come and go.
+# Rounds begin every second, while databases are created and dropped.
 {
 	my $label    = 'databases dropped';
 	my $position = log_position($node);
@@ -128,13 +131,13 @@ create_site($node, $_, $views) for qw(postgres other);
 		my $before = $node->safe_psql('postgres', $round);
 		ok_until($node, "SELECT extract(epoch FROM state_change) > $before + 0.9 FROM pg_stat_activity WHERE backend_type = 'site_stats launcher'", "$label: another round");
 	}
-	# A visitor that was sent before the database was dropped says so, once.
+	# A maintenance worker that was started before its database was dropped writes one FATAL line.
 	cmp_ok(count_lines($node, 'FATAL', $position), '<=', 4, "$label: no loop in the log");
 	is(count_lines($node, 'site_stats: .*(failed|could not)', $position), 0, "$label: and no failure");
 	ok_launcher($label);
 }
 
-# A maintenance interval of 0: not a round more, but for the one when the server starts.
+# A maintenance interval of 0: no round but the one when the server starts.
 {
 	my $label = 'interval 0';
 	configure('site_stats.maintenance_interval' => '0');
@@ -163,7 +166,7 @@ create_site($node, $_, $views) for qw(postgres other);
 }
 ok_no_accidents($node);
 
-# One slot, which the launcher has: it says once that it waits, and goes on waiting.
+# One worker slot, which the launcher has. It says once that it waits, and tries again and again.
 {
 	my $label = 'no slot';
 	my $small = new_node('small', shared_preload_libraries => "'site_stats'", max_worker_processes => 1,
@@ -177,7 +180,7 @@ ok_no_accidents($node);
 	}
 	is(count_lines($small, 'site_stats: maintenance waits for a background worker'), 1, "$label: it says so once");
 
-	# Another slot: the visitor has it, and so runs the backfill itself.
+	# With a second worker slot the maintenance worker has it, and so runs the backfill itself.
 	$label = 'one slot';
 	$small->safe_psql('postgres', 'SELECT site_stats.begin_backfill()');
 	$small->safe_psql('postgres', q(INSERT INTO site_stats.backfill_requests (action) VALUES ('start')));

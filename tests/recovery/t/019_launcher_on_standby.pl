@@ -1,5 +1,5 @@
-# A standby with site_stats in shared_preload_libraries has no launcher while it replays, and one as soon as it is promoted,
-# which takes up the backfill that the primary was in the middle of.
+# A standby with site_stats in shared_preload_libraries has no launcher while it replays. As soon as it is
+# promoted, it has one, which resumes the backfill that the primary was in the middle of.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# ALTER EXTENSION UPDATE from each released version: page views and counts stay, a backfill goes on from where it was, even one
-# whose process runs through the update, and the catalog is what CREATE EXTENSION makes.
+# ALTER EXTENSION UPDATE from each released version: page views and counts stay. A backfill goes on from where
+# it was, even if its worker runs during the update. The catalog is then that of CREATE EXTENSION.
 
 use strict;
 use warnings;
@@ -8,7 +8,7 @@ use SiteStats;
 use File::Basename qw(dirname);
 use Test::More;
 
-# Everything of the extension that a user or a program can tell: by name, since numbers differ from one to the next.
+# All objects of the extension that users and programs can see. They are compared by name, since OIDs differ.
 my $catalog = PostgreSQL::Test::Utils::slurp_file(dirname(__FILE__) . '/../catalog.sql');
 
 my $views = 1000;
@@ -54,7 +54,8 @@ for my $version (@released)
 	ok_exact($node, "$label, after", $database);
 }
 
-# A worker runs while the extension is updated: it ends its batch, and another one goes on with the new library.
+# A worker runs during the update. It ends its batch, and another worker, with the new library, continues the
+# run.
 SKIP:
 {
 	my ($faults) = $node->psql('postgres', "LOAD 'site_stats'; SHOW site_stats.fault_point");
@@ -68,7 +69,8 @@ SKIP:
 	ok_at_fault($node, $label, $position);
 	my ($old) = workers($node);
 
-	# The update waits for the batch, which would wait for ever: it is cancelled, so another one may come before the update.
+	# The update waits for a batch that waits at its fault point. The batch is then cancelled, so another batch
+	# may come before the update.
 	my $update = $node->background_psql('postgres');
 	$update->query_until(qr/begun/, "\\echo begun\nALTER EXTENSION site_stats UPDATE;\n");
 	ok_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'ALTER EXTENSION%' AND $old = ANY (pg_blocking_pids(pid))",

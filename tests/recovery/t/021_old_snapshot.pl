@@ -1,5 +1,6 @@
-# A transaction that keeps an old snapshot through a whole backfill: its answers are those of its snapshot, others' are exact, and
-# the old versions of the state row, which nobody may remove while it is open, take a page for dozens of batches, once.
+# A transaction keeps an old snapshot through a whole backfill. Its answers are those of its snapshot, and the
+# answers of other transactions are exact. Old versions of the state row cannot be removed meanwhile. They
+# take one block for dozens of batches, and the next backfill uses that space again.
 
 use strict;
 use warnings;
@@ -26,7 +27,8 @@ my $then = $node->safe_psql('postgres', $pages);
 note("pages of the state: $before before, $then after $batches batches");
 cmp_ok($then, '<', $batches / 25, 'a page for dozens of batches');
 
-# Writers of one row read the state's cache, or all its versions: they are exact either way.
+# A writer of a single row reads the state from the cache, or reads all versions of the state row. Both are
+# exact.
 $node->safe_psql('postgres', q(INSERT INTO site_stats.page_views (path, session_id) VALUES ('/new', 'new')));
 $node->safe_psql('postgres', q(DELETE FROM site_stats.page_views WHERE id IN (1, 2, 3)));
 ok_exact($node, 'writers beside it');

@@ -1,4 +1,4 @@
-# Another extension writes page views in the commit itself, after everything has been flushed: they are counted all the same.
+# Another extension writes page views in the commit itself, after the flush. They are counted all the same.
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
-# A batch marks the sessions that it finds, and the batches of the same process after it pass over them. What others do to
-# such a session meanwhile, and what becomes of marks whose batch is undone, must not be passed over.
+# A batch marks the sessions that it finds, and later batches of the same process pass over them. They must
+# not pass over changes by other transactions to such a session. Nor may they pass over a session whose mark
+# was undone.
 
 use strict;
 use warnings;
@@ -10,7 +11,7 @@ use Test::More;
 my $node = new_site('marked_sessions', 0);
 require_fault_points($node);
 
-# Two batches of ten: a, b and c are in both; 0 comes first in the second one, and z last.
+# Two batches of ten. Sessions a, b and c are in both. The second batch writes session 0 first and z last.
 my $history = q(
 	SET session_replication_role = replica;
 	INSERT INTO site_stats.page_views (id, path, page_type, session_id, viewed_at) OVERRIDING SYSTEM VALUE
@@ -18,7 +19,7 @@ my $history = q(
 	FROM generate_series(1, 20) AS i;
 	SELECT setval(pg_get_serial_sequence('site_stats.page_views', 'id'), 20););
 
-# Views of some sessions in the session set, with a + where there may be more.
+# Page views of some sessions in the session set, with a + after a count that is a lower bound.
 sub sessions
 {
 	my ($ids) = @_;
@@ -27,8 +28,8 @@ sub sessions
 		FROM site_stats.sessions WHERE session_id = ANY ('{$ids}')));
 }
 
-# The history, and a worker that has done its first batch and waits in the second one for a writer of that session, again and
-# again. Returns the writer.
+# Makes the history, and a worker that has done its first batch. In its second one it waits, again and again,
+# for an open writer of the given session. Returns the writer's session of psql.
 sub start_and_stop_at
 {
 	my ($label, $session_id) = @_;
@@ -46,7 +47,7 @@ sub start_and_stop_at
 	return $writer;
 }
 
-# Views are taken away while the worker waits. It has met nobody in its second batch so far.
+# Page views are deleted while the worker waits. It has marked no session in its second batch so far.
 {
 	my $label  = 'taken away';
 	my $writer = start_and_stop_at($label, '0');
@@ -60,7 +61,7 @@ sub start_and_stop_at
 	ok_exact($node, "$label, at the end");
 }
 
-# Batches that have marked all sessions but the last one are undone.
+# Batches are undone that had marked all sessions but the last one.
 {
 	my $label  = 'undone';
 	my $writer = start_and_stop_at($label, 'z');
@@ -71,7 +72,7 @@ sub start_and_stop_at
 	ok_exact($node, "$label, at the end");
 }
 
-# Afterwards, too, and in one transaction with what it has counted before.
+# Deletions after the run, also in a transaction that has counted page views of the session before.
 {
 	my $label = 'when all is counted';
 	$node->safe_psql('postgres', 'DELETE FROM site_stats.page_views WHERE id = 4');
@@ -99,7 +100,7 @@ sub start_and_stop_at
 	ok_exact($node, "$label, several flushes");
 }
 
-# The oracle sees more and fewer views than there can be.
+# The oracle finds a lower bound that is too low, and one that is too high.
 {
 	my $label = 'the oracle';
 	for my $views (0, 2)
@@ -113,8 +114,9 @@ sub start_and_stop_at
 	}
 }
 
-# Who takes a view away from a marked session waits for a batch that is passing over it, of whatever time the view is: it
-# could not count a view that is about to be counted. Who adds one does not.
+# A transaction that deletes a page view of a marked session waits for a batch that passes over the session.
+# It does so whatever the id of that page view, since it could not count a page view that is about to be
+# counted. A transaction that adds one does not wait.
 {
 	my ($label, $position) = ('within a batch', log_position($node));
 	$node->safe_psql('postgres', 'TRUNCATE site_stats.page_views');

@@ -1,4 +1,5 @@
-# Without the launcher: a reader who meets many counters in other slots than 0 sends a process that folds them, and only then.
+# Without the launcher, a reader starts a maintenance worker only if it meets many rows in counter slots other
+# than 0.
 
 use strict;
 use warnings;
@@ -15,10 +16,11 @@ my $sent  = q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'site_s
 $node->safe_psql('postgres', 'CALL site_stats.backfill()');
 my $busy = $node->background_psql('postgres');
 
-# Who reads statistics in the middle keeps slot 0 until the end, so that others take the next one.
+# A transaction that reads statistics between its writes keeps counter slot 0 to its end. Other writers then
+# use the next one.
 sub hold_slot_0 { $busy->query_safe("BEGIN; $views VALUES ('/busy', 'busy'); $read"); return }
 
-# As many as one transaction folds are enough; what is one short of it is left alone.
+# As many rows as one transaction folds are enough. One row less is left alone.
 hold_slot_0();
 $node->safe_psql('postgres', "$views SELECT '/page-' || n, 'session ' || n % 7 FROM generate_series(1, 4999) AS n");
 $busy->query_safe('COMMIT');
