@@ -73,7 +73,7 @@ sub disturbance
 			[ 2, sql('request committed late', "BEGIN; $start SELECT FROM pg_sleep(0.2); COMMIT;", '53000') ],
 			[ 2, sql('wait_for_backfill', q(SELECT site_stats.wait_for_backfill('100 ms');)) ],
 			[ 3, sql('backfill_turn', sprintf('SELECT site_stats.backfill_turn(%s);', size()), qw(55006 55P03 40001)) ],
-			[ 2, sql('turn rolled back', sprintf('BEGIN; SELECT site_stats.backfill_turn(%s); ROLLBACK;', size()), qw(55006 55P03 40001)) ],
+			[ 2, sql('step rolled back', sprintf('BEGIN; SELECT site_stats.backfill_turn(%s); ROLLBACK;', size()), qw(55006 55P03 40001)) ],
 			[ 4, sql('fold_totals', sprintf 'SELECT site_stats.fold_totals(%d);', between(1, 2_000)) ],
 			[ 2, sql('cleanup', sprintf 'SELECT site_stats.cleanup_stale_sessions(%d);', between(0, 500)) ],
 			[ 1, sql('vacuum', 'VACUUM ' . join(', ', map { "site_stats.$_" } qw(page_views sessions path_totals daily_totals site_totals)) . ';') ],

@@ -386,7 +386,7 @@ sub settle
 	while (grep { /^unattended/ } get('check', 'look', q(SELECT FROM site_stats.get_stats();
 		SELECT 'unattended' FROM site_stats.backfill_progress AS p WHERE p.status IN ('requested', 'running') AND p.worker_pid IS NULL;)))
 	{
-		failed('nobody takes up the backfill', ask($progress), ask('SELECT * FROM site_stats.backfill_requests'), log_tail()) if time > $until;
+		failed('no process takes up the backfill', ask($progress), ask('SELECT * FROM site_stats.backfill_requests'), log_tail()) if time > $until;
 	}
 	for my $run ('what was under way', 'a run from the start')
 	{

@@ -15,7 +15,7 @@ my $refusal    = qr/^53000: could not start a background worker for the backfill
 my $before = $node->safe_psql('postgres', $everything);
 like(sqlstate_of($node, 'SELECT site_stats.start_backfill();'), $refusal, 'no slot: refused with the way out');
 is($node->safe_psql('postgres', $everything), $before, 'no slot: the state is as before');
-is(drift($node) > 0, 1, 'no slot: what nobody has counted is still reported');
+is(drift($node) > 0, 1, 'no slot: the uncounted page views are still reported');
 
 $node->safe_psql('postgres', 'CALL site_stats.backfill()');
 check_sound($node, 'no slot: CALL site_stats.backfill()');

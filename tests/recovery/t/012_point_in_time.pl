@@ -83,7 +83,7 @@ for my $point (qw(stopped transaction running complete))
 	}
 	elsif ($point ne 'complete')
 	{
-		is(scalar workers($restored), 0, "$point: nobody goes on unasked");
+		is(scalar workers($restored), 0, "$point: no worker starts by itself");
 		like($restored->safe_psql('postgres', 'SELECT site_stats.start_backfill()'), qr/^Backfill resumed/, "$point: goes on when asked");
 		ok_until($restored, "status = 'complete'", "$point: complete");
 		ok_state($restored, 'restarts', 0, "$point: no restart");

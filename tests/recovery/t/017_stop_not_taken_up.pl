@@ -27,7 +27,7 @@ for my $call ('SELECT * FROM site_stats.get_stats()', 'SELECT site_stats.stop_ba
 		"$label: the server is there again");
 	$node->safe_psql('postgres', $call);
 	ok_until($node, "status = 'stopped'", "$label: stopped");
-	is($node->safe_psql('postgres', q(SELECT site_stats.wait_for_backfill('30 s'))), 'f', "$label: nobody waits for it");
+	is($node->safe_psql('postgres', q(SELECT site_stats.wait_for_backfill('30 s'))), 'f', "$label: no wait for it");
 	ok_exact($node, $label);
 	like($node->safe_psql('postgres', 'SELECT site_stats.start_backfill()'), qr/^Backfill resumed/, "$label: goes on when asked to");
 	is($node->safe_psql('postgres', q(SELECT site_stats.wait_for_backfill('60 s'))), 't', "$label: to the end");

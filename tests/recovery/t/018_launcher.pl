@@ -141,7 +141,7 @@ create_site($node, $_, $views) for qw(postgres other);
 {
 	my $label = 'interval 0';
 	configure('site_stats.maintenance_interval' => '0');
-	ok_until($node, q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'site_stats maintenance')), "$label: no visitor");
+	ok_until($node, q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'site_stats maintenance')), "$label: no maintenance worker");
 	set_fault($node, 'moved:wait:3');
 	my $position = log_position($node);
 	$node->safe_psql('postgres', 'SELECT site_stats.start_backfill()');

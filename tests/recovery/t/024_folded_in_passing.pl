@@ -27,7 +27,7 @@ $busy->query_safe('COMMIT');
 is($node->safe_psql('postgres', $rows), 4999, 'a few: they are in another slot');
 $node->safe_psql('postgres', $read);
 sleep 1;
-is($node->safe_psql('postgres', $sent), 0, 'a few: nobody is sent');
+is($node->safe_psql('postgres', $sent), 0, 'a few: no worker is started');
 is($node->safe_psql('postgres', $rows), 4999, 'a few: they stay');
 check_sound($node, 'a few');
 
@@ -38,7 +38,7 @@ sleep 1;
 is($node->safe_psql('postgres', $rows), 5000, 'many: nothing is folded while slot 0 is in use');
 $busy->query_safe('COMMIT');
 $node->safe_psql('postgres', $read);
-ok_until($node, 'SELECT NOT EXISTS (SELECT FROM site_stats.path_totals WHERE slot > 0)', 'many: folded by whom the reader sent');
+ok_until($node, 'SELECT NOT EXISTS (SELECT FROM site_stats.path_totals WHERE slot > 0)', 'many: folded by the worker that the reader started');
 ok_until($node, "SELECT ($sent) = 0", 'many: who leaves then');
 check_sound($node, 'many');
 
