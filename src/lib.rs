@@ -4,7 +4,7 @@
 //! derives them in batches. One invariant holds at every moment, and everything follows from it:
 //!
 //! > A page view is counted in the aggregates of the current epoch if and only if its id is not in >
-//! `(cursor, target]`.
+//! > `(cursor, target]`.
 //!
 //! SQL (`sql/*.sql`) decides which rows. Rust decides when and what is valid, and adds up the changes of
 //! counters.
