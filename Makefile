@@ -4,8 +4,8 @@
 # (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo check check-format check-sql-style check-readme check-lint check-unit \
-    check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean \
+.PHONY: help setup build install demo check check-format check-rooms check-sql-style check-readme check-lint \
+    check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean \
     package check-package check-pg-upgrade installcheck
 
 export PG PG_CONFIG FROM TO LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo LOG=access.log.gz    the same with the views of a real access log (common or combined format)'
 	@echo 'make check                     all tests'
 	@echo '  make check-format            ... the format of the Rust code'
+	@echo '  make check-rooms             ... which Rust modules use which, and no circle (bin/check-rooms --graph shows them)'
 	@echo '  make check-sql-style         ... the style of the SQL'
 	@echo '  make check-readme            ... whether the README shows what its test sees'
 	@echo '  make check-lint              ... Rust lints'
@@ -67,7 +68,7 @@ demo:
 check:
 	@bin/check
 
-check-format check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
+check-format check-rooms check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
 
 matrix:
