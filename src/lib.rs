@@ -46,11 +46,11 @@ mod settings;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/page_views.sql", name = "page_views", bootstrap);
-extension_sql_file!("../sql/totals.sql", name = "totals", requires = ["page_views"]);
-extension_sql_file!("../sql/sessions.sql", name = "sessions", requires = ["totals"]);
-extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["sessions"]);
-extension_sql_file!("../sql/stats.sql", name = "stats", requires = ["backfill"]);
-extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["stats"], finalize);
+extension_sql_file!("../sql/count.sql", name = "count", requires = ["page_views"]);
+extension_sql_file!("../sql/record.sql", name = "record", requires = ["count"]);
+extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["record"]);
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["backfill"]);
+extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["report"], finalize);
 
 /// Runs once in each process that loads the library.
 #[pg_guard]
