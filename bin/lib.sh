@@ -191,7 +191,7 @@ install_private() {
     with_progress "$BUILD/log/install.log" cargo pgrx install --pg-config "$PRIVATE_PG_CONFIG" "$@" ||
         die "the extension could not be built; the compiler's message is above"
     # What cargo pgrx does not install: the scripts of released versions, for the tests of updates.
-    cp sql/site_stats--*.sql "$("$PRIVATE_PG_CONFIG" --sharedir)/extension/"
+    cp sql/released/site_stats--*.sql "$("$PRIVATE_PG_CONFIG" --sharedir)/extension/"
     chmod -R a+rX "$SERVER"
 }
 
