@@ -4,9 +4,9 @@
 # (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo check check-format check-rooms check-sql-style check-readme check-lint \
-    check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos bench clean \
-    package check-package check-pg-upgrade installcheck
+.PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
+    check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos \
+    bench clean package check-package check-pg-upgrade installcheck
 
 export PG PG_CONFIG FROM TO LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
@@ -16,6 +16,7 @@ help:
 	@echo 'make check                     all tests'
 	@echo '  make check-format            ... the format of the Rust code'
 	@echo '  make check-rooms             ... which Rust modules use which, and no circle (bin/check-rooms --graph shows them)'
+	@echo '  make check-shell             ... the shell scripts (shellcheck)'
 	@echo '  make check-sql-style         ... the style of the SQL'
 	@echo '  make check-readme            ... whether the README shows what its test sees'
 	@echo '  make check-lint              ... Rust lints'
@@ -68,7 +69,7 @@ demo:
 check:
 	@bin/check
 
-check-format check-rooms check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
+check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
 
 matrix:

@@ -82,10 +82,10 @@ chroot_pg_config() {
     loader=$(cd "$chroot" && find -H lib64 lib -maxdepth 1 -name 'ld-linux*.so.*' 2>/dev/null | head -n 1)
     text="#!/bin/sh
 exec '$chroot/$loader' --library-path '$chroot/usr/lib/$(uname -m)-linux-gnu' '$chroot/usr/lib/postgresql/$version/bin/pg_config' \"\$@\""
-    [ -e "$program" ] && [ "$(cat "$program")" = "$text" ] || {
+    if [ ! -e "$program" ] || [ "$(cat "$program")" != "$text" ]; then
         printf '%s\n' "$text" >"$program"
         chmod 755 "$program"
-    }
+    fi
     echo "$program"
 }
 

@@ -205,7 +205,8 @@ build_files() {
 use_installed() {
     find_postgres || die "there is no complete PostgreSQL here; set PG_CONFIG"
     SERVER='' PRIVATE_BIN=$("$PG_CONFIG" --bindir)
-    [ -e "$("$PG_CONFIG" --sharedir)/extension/site_stats.control" ] || die "site_stats is not installed in PostgreSQL $PG"         "Its files would be in $("$PG_CONFIG" --sharedir)/extension."
+    [ -e "$("$PG_CONFIG" --sharedir)/extension/site_stats.control" ] ||
+        die "site_stats is not installed in PostgreSQL $PG" "Its files would be in $("$PG_CONFIG" --sharedir)/extension."
 }
 
 # ---- a place to run in, and its end --------------------------------------------------------------------------------
