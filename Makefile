@@ -19,7 +19,7 @@ help:
 	@echo '  make check-shell             ... the shell scripts (shellcheck)'
 	@echo '  make check-sql-style         ... the style of the SQL'
 	@echo '  make check-readme            ... whether the README shows what its test sees'
-	@echo '  make check-lint              ... Rust lints'
+	@echo '  make check-lint              ... Rust lints, and the documentation of the code'
 	@echo '  make check-unit              ... unit tests'
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
 	@echo '  make check-regress           ... SQL tests      (TESTS="totals stats": these only)'
