@@ -13,9 +13,11 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
         build-essential ca-certificates clang curl libclang-dev libipc-run-perl pkg-config "postgresql-server-dev-${PG}" \
     && rm -rf /var/lib/apt/lists/*
 ENV PATH=/root/.cargo/bin:$PATH
-RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
 WORKDIR /site_stats
-# What takes long, and changes seldom, first.
+# What takes long, and changes seldom, first. The compiler is that of rust-toolchain.toml.
+COPY rust-toolchain.toml ./
+RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none \
+    && rustup toolchain install
 COPY Makefile ./
 COPY bin bin
 COPY .cargo .cargo
