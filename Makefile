@@ -1,14 +1,14 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
-# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS
-# (bench), PG or PG_CONFIG (all): see make help.
+# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), PROVE_TESTS (check-recovery), SEED and CYCLES
+# (chaos), ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
     check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos \
     bench clean package check-package check-pg-upgrade installcheck
 
-export PG PG_CONFIG FROM TO LOG TESTS SPECS PROFILE SEED CYCLES ONLY SCALE ROUNDS
+export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
@@ -22,10 +22,10 @@ help:
 	@echo '  make check-lint              ... Rust lints, and the documentation of the code'
 	@echo '  make check-unit              ... unit tests'
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
-	@echo '  make check-regress           ... SQL tests      (TESTS="totals stats": these only)'
+	@echo '  make check-regress           ... SQL tests      (TESTS="backfill stats": these only)'
 	@echo '  make check-upgrade           ... the SQL tests again, after an update from the first released version'
-	@echo '  make check-isolation         ... concurrency    (SPECS="truncate": these only)'
-	@echo '  make check-recovery          ... crashes and standbys'
+	@echo '  make check-isolation         ... concurrency    (SPECS="two-inserters": these only)'
+	@echo '  make check-recovery          ... crashes, standbys  (PROVE_TESTS="018_launcher": these only)'
 	@echo '  make check-chaos             ... a short chaos run'
 	@echo 'make matrix [PG=18]            the tests that run a server, with PostgreSQL 17 and 18 in small Debian systems; needs root'
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
