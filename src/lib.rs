@@ -3,7 +3,7 @@
 //! Page views are the truth. Triggers derive the aggregates from them in the same transaction, and a backfill
 //! derives them in batches. One invariant holds at every moment, and everything follows from it:
 //!
-//! > A page view is counted in the aggregates of the current epoch if and only if its id is not in >
+//! > A page view is counted in the aggregates of the current epoch if and only if its id is not in
 //! > `(cursor, target]`.
 //!
 //! SQL (`sql/*.sql`) decides which rows. Rust decides when and what is valid, and adds up the changes of
