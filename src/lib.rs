@@ -25,7 +25,6 @@
 //! Beside the rooms, and used by all of them: `error` has every error with its SQLSTATE, `settings` has every
 //! setting. `docs/architecture.md` has the whole picture.
 
-#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 // Functions of the SQL interface return pgrx's own error type, which is large.
 #![allow(clippy::result_large_err)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -12,9 +12,10 @@ pub mod pending;
 pub mod slots;
 pub mod state;
 pub mod sweep;
-pub mod tally;
 mod trigger;
 pub mod visitors;
+
+pub use site_stats_tally as tally;
 
 /// The kind of transaction that writes the aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

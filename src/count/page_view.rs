@@ -3,42 +3,14 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+pub use site_stats_tally::PageView;
+
 use crate::error;
 use crate::pg::datum::{self, Columns};
 use crate::pg::{catalog, scan, version};
 
 /// How many columns `page_views` has; later columns are the owner's own.
 pub const COLUMNS: usize = 5;
-
-/// Microseconds in a day.
-pub const DAY: i64 = 86_400_000_000;
-
-/// A row of `page_views`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageView<'a> {
-    pub id: i64,
-    pub path: &'a [u8],
-    pub page_type: &'a [u8],
-    pub session_id: &'a [u8],
-    /// Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL stores a `timestamptz`.
-    pub viewed_at: i64,
-}
-
-impl PageView<'_> {
-    /// The UTC day, in days since 2000-01-01, as PostgreSQL stores a `date`.
-    pub fn day(&self) -> i32 {
-        // A CHECK keeps `viewed_at` between 1970 and 9999, so the day fits an i32.
-        i32::try_from(self.viewed_at.div_euclid(DAY)).unwrap_or(i32::MAX)
-    }
-
-    /// Whether replacing the other page view by this one changes no aggregate.
-    pub fn has_same_counters_as(&self, other: &Self) -> bool {
-        self.path == other.path
-            && self.page_type == other.page_type
-            && self.session_id == other.session_id
-            && self.day() == other.day()
-    }
-}
 
 /// Reads the page view in a row of `page_views`.
 ///
@@ -122,38 +94,4 @@ pub fn views_between(
     let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
     // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
     scan::by_index(table, index, &conditions, snapshot, |tuple| show(&unsafe { view_of(tuple) }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view<'a>(id: i64, path: &'a str, session_id: &'a str, viewed_at: i64) -> PageView<'a> {
-        PageView {
-            id,
-            path: path.as_bytes(),
-            page_type: b"page",
-            session_id: session_id.as_bytes(),
-            viewed_at,
-        }
-    }
-
-    #[test]
-    fn a_day_begins_at_midnight_utc_before_2000_too() {
-        assert_eq!(view(1, "/", "s", 0).day(), 0);
-        assert_eq!(view(1, "/", "s", DAY - 1).day(), 0);
-        assert_eq!(view(1, "/", "s", DAY).day(), 1);
-        assert_eq!(view(1, "/", "s", -1).day(), -1);
-        assert_eq!(view(1, "/", "s", -DAY).day(), -1);
-    }
-
-    #[test]
-    fn only_what_an_aggregate_shows_makes_a_difference() {
-        let old = view(1, "/", "s", 0);
-        assert!(view(2, "/", "s", DAY - 1).has_same_counters_as(&old));
-        assert!(!view(1, "/", "s", DAY).has_same_counters_as(&old));
-        assert!(!view(1, "/a", "s", 0).has_same_counters_as(&old));
-        assert!(!view(1, "/", "t", 0).has_same_counters_as(&old));
-        assert!(!PageView { page_type: b"blog", ..old }.has_same_counters_as(&old));
-    }
 }

@@ -7,14 +7,42 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::count::page_view::PageView;
-
 /// A path or a session id, in the encoding of the database.
 pub type TextKey = Box<[u8]>;
 
 /// How many deltas a tally holds before it should be flushed. It bounds the memory of a transaction over
 /// millions of rows.
 pub const FULL: usize = 20_000;
+
+/// Microseconds in a day.
+pub const DAY: i64 = 86_400_000_000;
+
+/// A row of `page_views`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageView<'a> {
+    pub id: i64,
+    pub path: &'a [u8],
+    pub page_type: &'a [u8],
+    pub session_id: &'a [u8],
+    /// Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL stores a `timestamptz`.
+    pub viewed_at: i64,
+}
+
+impl PageView<'_> {
+    /// The UTC day, in days since 2000-01-01, as PostgreSQL stores a `date`.
+    pub fn day(&self) -> i32 {
+        // A CHECK keeps `viewed_at` between 1970 and 9999, so the day fits an i32.
+        i32::try_from(self.viewed_at.div_euclid(DAY)).unwrap_or(i32::MAX)
+    }
+
+    /// Whether replacing the other page view by this one changes no aggregate.
+    pub fn has_same_counters_as(&self, other: &Self) -> bool {
+        self.path == other.path
+            && self.page_type == other.page_type
+            && self.session_id == other.session_id
+            && self.day() == other.day()
+    }
+}
 
 /// The change of a path's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,7 +220,6 @@ pub fn in_order<D>(deltas: &HashMap<TextKey, D>) -> Vec<(&TextKey, &D)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::count::page_view::DAY;
 
     fn view<'a>(id: i64, path: &'a str, session_id: &'a str, viewed_at: i64) -> PageView<'a> {
         PageView {
@@ -315,5 +342,24 @@ mod tests {
             days.add(&view(id + 1, if id % 2 == 0 { "/a" } else { "/b" }, "s", id * DAY));
         }
         assert!(days.is_full());
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_utc_before_2000_too() {
+        assert_eq!(view(1, "/", "s", 0).day(), 0);
+        assert_eq!(view(1, "/", "s", DAY - 1).day(), 0);
+        assert_eq!(view(1, "/", "s", DAY).day(), 1);
+        assert_eq!(view(1, "/", "s", -1).day(), -1);
+        assert_eq!(view(1, "/", "s", -DAY).day(), -1);
+    }
+
+    #[test]
+    fn only_what_an_aggregate_shows_makes_a_difference() {
+        let old = view(1, "/", "s", 0);
+        assert!(view(2, "/", "s", DAY - 1).has_same_counters_as(&old));
+        assert!(!view(1, "/", "s", DAY).has_same_counters_as(&old));
+        assert!(!view(1, "/a", "s", 0).has_same_counters_as(&old));
+        assert!(!view(1, "/", "t", 0).has_same_counters_as(&old));
+        assert!(!PageView { page_type: b"blog", ..old }.has_same_counters_as(&old));
     }
 }
