@@ -123,6 +123,7 @@ SELECT code_of(format('SELECT site_stats.record_page_view(convert_from(%L, ''UTF
 FROM (VALUES ('\xff'::bytea), ('\xc3'), ('\xeda080'), ('\x2f00'), ('\xf8888888')) AS b (v);
 
 -- In a database of an encoding that any bytes are text in, they are kept as they are.
+\set tests :DBNAME
 CREATE DATABASE regress_bytes ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
 \c regress_bytes
 SET client_min_messages = warning;
@@ -146,7 +147,7 @@ SELECT * FROM site_stats.check_totals();
 CALL site_stats.backfill(1);
 SELECT total_page_views, unique_visitors, total_paths FROM site_stats.get_stats();
 SELECT * FROM site_stats.check_totals();
-\c regression
+\c :tests
 DROP DATABASE regress_bytes;
 DROP FUNCTION code_of(text);
 DROP TABLE hostile, outcomes;
