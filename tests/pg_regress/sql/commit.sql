@@ -1,13 +1,21 @@
 -- What else happens when a transaction ends: whatever it is, all that the transaction has written is counted when it
--- has committed, and nothing of one that has not.
+-- has committed, and nothing of one that has not. Each section ends with the oracle.
 \set VERBOSITY terse
 SET TIME ZONE 'UTC';
 TRUNCATE site_stats.page_views;
 
 CREATE VIEW totals AS
 SELECT total_page_views, unique_visitors, total_paths FROM site_stats.get_stats();
+CREATE FUNCTION view_page(session_id text)
+RETURNS text
+LANGUAGE sql
+AS $$
+    INSERT INTO site_stats.page_views (path, session_id) VALUES ('/by a function', session_id) RETURNING path;
+$$;
 
--- Constraint triggers that wait for the commit, and write views, read them, or fail then.
+-- ---- constraint triggers --------------------------------------------------------------------------------------------
+
+-- They wait for the commit, and write views, read the statistics, or fail then.
 CREATE TABLE orders (id integer, session_id text);
 CREATE FUNCTION view_order()
 RETURNS trigger
@@ -26,6 +34,7 @@ END
 $$;
 CREATE CONSTRAINT TRIGGER view_order AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION view_order();
+
 CREATE TABLE answers (views bigint, differences bigint);
 CREATE FUNCTION read_statistics()
 RETURNS trigger
@@ -48,6 +57,8 @@ COMMIT;
 SELECT * FROM totals;
 SELECT * FROM answers;
 SELECT * FROM site_stats.check_totals();
+
+-- Some of it before the commit, and views that it takes away.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/shop', 'buyer');
 DELETE FROM site_stats.page_views WHERE path = '/order';
@@ -57,6 +68,7 @@ COMMIT;
 SELECT * FROM totals;
 SELECT * FROM answers;
 SELECT * FROM site_stats.check_totals();
+
 -- The statement that commits fails: nothing is counted.
 INSERT INTO orders VALUES (100, 'nobody');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
@@ -67,8 +79,11 @@ SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 DROP TRIGGER read_statistics ON site_stats.page_views;
 DROP TABLE answers;
+DROP FUNCTION read_statistics();
 
--- A cursor that is held is evaluated by the commit.
+-- ---- cursors --------------------------------------------------------------------------------------------------------
+
+-- One that is held is evaluated by the commit.
 BEGIN;
 DECLARE before_all CURSOR WITH HOLD FOR SELECT * FROM totals;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/held', 'a');
@@ -79,7 +94,8 @@ FETCH before_all;
 FETCH after_all;
 CLOSE ALL;
 SELECT * FROM site_stats.check_totals();
--- One of a moment between two changes cannot be, and the transaction with it.
+
+-- One of a moment between two changes cannot be, and the transaction fails with it.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/between', 'a');
 DECLARE between_them CURSOR WITH HOLD FOR SELECT * FROM totals;
@@ -87,13 +103,8 @@ INSERT INTO site_stats.page_views (path, session_id) VALUES ('/between', 'b');
 COMMIT;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+
 -- A query that writes is evaluated by the commit, too.
-CREATE FUNCTION view_page(session_id text)
-RETURNS text
-LANGUAGE sql
-AS $$
-    INSERT INTO site_stats.page_views (path, session_id) VALUES ('/by a function', session_id) RETURNING path;
-$$;
 BEGIN;
 DECLARE writes CURSOR WITH HOLD FOR SELECT view_page('c' || i) FROM generate_series(1, 3) AS i;
 FETCH writes;
@@ -103,13 +114,17 @@ CLOSE writes;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 
--- A statement that reads, writes and reads again.
+-- ---- statements that read, write and read again ---------------------------------------------------------------------
+
+-- In a transaction of its own.
 SELECT
     (SELECT t.total_page_views FROM totals AS t WHERE i > 0) AS before,
     view_page('d' || i) IS NOT NULL AS written,
     (SELECT t.total_page_views FROM totals AS t WHERE i > 0) AS after,
     (SELECT count(*) FROM site_stats.check_totals() WHERE i > 0) AS differences
 FROM generate_series(1, 2) AS i;
+
+-- In one that has written before.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/first', 'd');
 SELECT
@@ -122,7 +137,8 @@ COMMIT;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 
--- One transaction after the other.
+-- ---- chains of transactions -----------------------------------------------------------------------------------------
+
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/chain', 'e');
 COMMIT AND CHAIN;
@@ -133,6 +149,8 @@ INSERT INTO site_stats.page_views (path, session_id) VALUES ('/chain', 'e');
 COMMIT;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+
+-- A procedure that commits and rolls back, with subtransactions in between.
 CREATE PROCEDURE view_pages()
 LANGUAGE plpgsql
 AS $$
@@ -163,6 +181,9 @@ $$;
 CALL view_pages();
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+DROP PROCEDURE view_pages();
+
+-- ---- many subtransactions -------------------------------------------------------------------------------------------
 
 -- Many small subtransactions count as much as a large one, and are flushed as early: here by the last of them, and
 -- again if what flushed is rolled back.
@@ -207,7 +228,9 @@ SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 DELETE FROM site_stats.page_views WHERE path = '/small';
 
--- A backfill begins, and counts, in a transaction that has written views for the epoch of before.
+-- ---- a backfill in the transaction ----------------------------------------------------------------------------------
+
+-- It begins, and counts, in a transaction that has written views for the epoch of before.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/before', 'before');
 SELECT site_stats.begin_backfill() > 0 AS begun;
@@ -218,25 +241,9 @@ CALL site_stats.backfill();
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 
--- Two phases.
-BEGIN;
-INSERT INTO site_stats.page_views (path, session_id) VALUES ('/two phases', 'h');
-SAVEPOINT one;
-INSERT INTO site_stats.page_views (path, session_id) VALUES ('/two phases', 'i');
-ROLLBACK TO one;
-INSERT INTO orders VALUES (1, 'h');
-PREPARE TRANSACTION 'kept';
-BEGIN;
-INSERT INTO site_stats.page_views (path, session_id) VALUES ('/two phases', 'j');
-PREPARE TRANSACTION 'lost';
-SELECT * FROM totals;
-SELECT * FROM site_stats.check_totals();
-COMMIT PREPARED 'kept';
-ROLLBACK PREPARED 'lost';
-SELECT * FROM totals;
-SELECT * FROM site_stats.check_totals();
+-- ---- tables that change in the transaction --------------------------------------------------------------------------
 
--- The tables change, or go, in the transaction that has written views.
+-- Columns, statistics and indexes.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/altered', 'k');
 ALTER TABLE site_stats.page_views ADD COLUMN referrer text DEFAULT 'none';
@@ -254,6 +261,8 @@ SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
 DROP INDEX site_stats.path_totals_views_idx, site_stats.sessions_views_idx;
 ALTER TABLE site_stats.page_views DROP COLUMN referrer;
+
+-- The rows of the counters move, and page_views has another name when the transaction commits.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/moved', 'm');
 ALTER TABLE site_stats.path_totals SET (fillfactor = 60);
@@ -264,6 +273,7 @@ ALTER TABLE site_stats.old_page_views RENAME TO page_views;
 ALTER TABLE site_stats.path_totals SET (fillfactor = 70);
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+
 -- A table that it needs has another name when the transaction commits: it fails.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/unwritable', 'n');
@@ -271,6 +281,7 @@ ALTER TABLE site_stats.sessions RENAME TO visitors;
 COMMIT;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+
 -- ... or is in another schema, where it was looked up before.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/elsewhere', 'n');
@@ -280,12 +291,17 @@ ALTER SCHEMA site_stats RENAME TO elsewhere;
 COMMIT;
 SELECT * FROM totals;
 SELECT * FROM site_stats.check_totals();
+
+-- ---- an extension that goes in the transaction ----------------------------------------------------------------------
+
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/dropped', 'o');
 DROP EXTENSION site_stats CASCADE;
 COMMIT;
 DROP SCHEMA site_stats;
 CREATE EXTENSION site_stats;
+
+-- It is made anew, and that is taken back.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/kept', 'p');
 SAVEPOINT one;
@@ -298,6 +314,8 @@ ROLLBACK TO one;
 COMMIT;
 SELECT path, views FROM site_stats.top_pages();
 SELECT * FROM site_stats.check_totals();
+
+-- ... or is not.
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/old', 'p');
 DROP EXTENSION site_stats;
@@ -308,7 +326,6 @@ COMMIT;
 SELECT path, views FROM site_stats.top_pages();
 SELECT * FROM site_stats.check_totals();
 
-DROP PROCEDURE view_pages();
 DROP FUNCTION view_page(text);
 DROP TABLE orders;
-DROP FUNCTION view_order(), read_statistics();
+DROP FUNCTION view_order();
