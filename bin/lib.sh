@@ -245,7 +245,7 @@ open_work() {
         note "User \"$SERVER_USER\", who runs the server, cannot read $ROOT: running in $WORK."
         chmod 755 "$WORK"
         [ -z "$SERVER" ] || cp -a "$SERVER" "$WORK/server"
-        [ ! -d tests ] || cp -a tests "$WORK/tests"
+        [ ! -d tests ] || cp -a tests import "$WORK/"
         chmod -R a+rX "$WORK"
         RUN_BIN=${SERVER:+$WORK/server}$("$PG_CONFIG" --bindir) RUN_TESTS=$WORK/tests
     fi

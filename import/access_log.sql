@@ -11,18 +11,35 @@
 -- The session is a hash of address and user agent; in the common format it is a hash of the address alone. The time is
 -- that of the request, with its zone.
 --
--- Lines in another format are counted, and the first of them are shown. They are not imported, and do not stop the
--- import. Paths over 2,048 bytes are left out and counted. All is one transaction. A log that is imported twice counts
--- twice.
+-- The script refuses a log that it would read wrongly. It then imports nothing, names a line, and says what to do:
+--   - A page view does not begin with an IPv4 or IPv6 address alone. Syslog, Docker and Kubernetes put a prefix there.
+--     Other formats have a virtual host, an address with a port or in brackets, a list of addresses, or a hyphen.
+--   - A page view begins with a name. The name may be that of the site or that of the visitor; see host_names below.
+--   - The log is in the combined format, and no page view has a user agent (HAProxy's CLF).
+--
+-- A line is malformed if it is in another format or has two possible readings. Examples of the second kind:
+--   - The line has a second address, as of a proxy.
+--   - Its path has a # with two hexadecimal digits, which HAProxy writes in place of other bytes.
+--   - Its path or user agent ends where varnishncsa or mini_httpd cuts them.
+--   - It is in the common format, and other lines are in the combined format.
+-- Malformed lines are counted, left out, and the first of them are shown. If they are more than a tenth of the log, the
+-- script imports nothing.
+--
+-- Paths over 2,048 bytes are left out and counted. All is one transaction. A log that is imported twice counts twice.
+-- After an error psql ends with status 3.
 --
 -- Variables, each given as -v name=value:
 --   log        the file
 --   page_type  an SQL expression over "path" for the type of a page; 'page' unless given. For example
 --              -v page_type="CASE WHEN path = '/' THEN 'home' WHEN path LIKE '/blog/%' THEN 'blog' ELSE 'page' END"
+--   host_names on: a name at the beginning of a line is that of the visitor (HostnameLookups of Apache).
+--   allow_malformed
+--              on: import the other lines if more than a tenth of the log is malformed, too.
 --   triggers   off: do not count the page views now. For a first load of many millions of rows. Only a superuser can do
 --              this. The statistics are wrong until SELECT site_stats.start_backfill() has been called.
 
 \set ON_ERROR_STOP on
+\set SHOW_CONTEXT never
 \set QUIET on
 
 \if :{?log}
@@ -32,6 +49,14 @@
 \if :{?page_type}
 \else
     \set page_type '''page'''
+\endif
+\if :{?host_names}
+\else
+    \set host_names off
+\endif
+\if :{?allow_malformed}
+\else
+    \set allow_malformed off
 \endif
 \if :{?triggers}
 \else
@@ -63,6 +88,8 @@ WHERE datname = current_database() \gset
 BEGIN;
 SET LOCAL search_path TO pg_catalog, pg_temp;
 SET LOCAL TimeZone TO 'UTC';
+SET LOCAL access_log.host_names TO :'host_names';
+SET LOCAL access_log.allow_malformed TO :'allow_malformed';
 \if :triggers
 \else
     SET LOCAL session_replication_role TO 'replica';
@@ -92,7 +119,8 @@ BEGIN
 END
 $$;
 
--- The time of a request. NULL for a date that no calendar has, such as 31/Feb, and for one before 1970.
+-- The time of a request. NULL for a date that no calendar has, such as 31/Feb, for one before 1970, and in a zone that
+-- no country has, such as +0550.
 CREATE FUNCTION pg_temp.access_log_time(day_and_time text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 AS $$
@@ -101,7 +129,10 @@ DECLARE
 BEGIN
     -- 17/May/2015:10:05:03 +0000
     requested_at := translate(substr(day_and_time, 1, 11), '/', ' ') || ' ' || substr(day_and_time, 13);
-    RETURN CASE WHEN requested_at >= '1970-01-01 00:00:00+00' THEN requested_at END;
+    RETURN CASE
+        WHEN requested_at >= '1970-01-01 00:00:00+00' AND right(day_and_time, 2) IN ('00', '15', '30', '45')
+            THEN requested_at
+    END;
 EXCEPTION WHEN data_exception THEN
     RETURN NULL;
 END
@@ -118,6 +149,20 @@ BEGIN
     RETURN convert_from(convert_to(latin1, 'LATIN1'), 'UTF8');
 EXCEPTION WHEN data_exception THEN
     RETURN latin1;
+END
+$$;
+
+-- Whether a field is one IPv4 or IPv6 address and nothing else. 0.0.0.0 and :: stand for no address.
+CREATE FUNCTION pg_temp.access_log_is_address(field text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
+AS $$
+BEGIN
+    IF field ~* '^(\d{1,3}(\.\d{1,3}){3}|[0-9a-f:]*:[0-9a-f:]*(\d\.\d{1,3}\.\d{1,3}\.\d{1,3})?)$' THEN
+        RETURN field::inet NOT IN ('0.0.0.0', '::');
+    END IF;
+    RETURN false;
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
 END
 $$;
 
@@ -143,52 +188,215 @@ checked AS MATERIALIZED (
             OR parts[3] ~ '^ \d{3} (\d+|-) $' AND parts[5] = ' ' AND cardinality(parts) >= 7 AND parts[7] ~ '^( |$)'
         ) AS well_formed
     FROM split
+),
+fields AS MATERIALIZED (
+    SELECT
+        line_number,
+        line,
+        well_formed,
+        split_part(parts[1], ' ', 1) AS address,
+        -- Of the first part the last 30 characters are the time with its brackets and blanks.
+        CASE WHEN well_formed THEN substr(left(parts[1], -30), strpos(parts[1], ' ') + 1) END AS identity_and_user,
+        CASE WHEN well_formed THEN pg_temp.access_log_time(left(right(parts[1], 28), 26)) END AS requested_at,
+        substr(parts[3], 2, 3) AS status,
+        -- What is asked for, without a protocol version. Of a whole URL it is the part after the host, maybe empty.
+        CASE WHEN well_formed AND parts[2] LIKE 'GET %' THEN
+            regexp_replace(
+                regexp_replace(
+                    ltrim(substr(replace(replace(parts[2], E'\x04', '\"'), E'\x03', '\\'), 5)),
+                    ' +HTTP/\d+(\.\d+)?$', ''
+                ),
+                '^https?://[^/?#]*/?', '/', 'i'
+            )
+        END AS target,
+        replace(replace(parts[6], E'\x04', '\"'), E'\x03', '\\') AS user_agent,
+        CASE WHEN parts[7] = ' ' THEN parts[8] END AS forwarded_for,
+        cardinality(parts) > 3 AS combined
+    FROM checked
+),
+whole_log AS MATERIALIZED (
+    SELECT
+        bool_or(combined) AS combined,
+        max(length(target)) AS target_length,
+        max(length(user_agent)) AS user_agent_length
+    FROM fields
+    WHERE well_formed
+),
+judged AS MATERIALIZED (
+    SELECT
+        fields.*,
+        -- Whether nothing but the first field can be the visitor. A user name has blanks only if the identity is a
+        -- hyphen. A second address, or a hyphen in a user name with blanks, may be what follows a prefix.
+        identity_and_user = '- -'
+        OR identity_and_user ~ '^(- .+|\S+ \S+)$'
+        AND identity_and_user !~ '^- (.+ )?-( .*)?$'
+        AND identity_and_user !~ '\m\d{1,3}(\.\d{1,3}){3}(?![.\w])|:[0-9A-Fa-f]{0,4}:'
+            AS nobody_else
+    FROM fields
 )
 SELECT
     line_number,
     line,
-    split_part(parts[1], ' ', 1) AS address,
-    CASE WHEN well_formed THEN pg_temp.access_log_time(split_part(split_part(parts[1], '[', 2), ']', 1)) END
-        AS requested_at,
-    replace(replace(parts[2], E'\x04', '\"'), E'\x03', '\\') AS request,
-    substr(parts[3], 2, 3) AS status,
-    replace(replace(parts[6], E'\x04', '\"'), E'\x03', '\\') AS user_agent
-FROM checked;
+    address,
+    identity_and_user,
+    nobody_else,
+    requested_at,
+    status,
+    target,
+    user_agent,
+    CASE
+        WHEN NOT well_formed THEN 'another format'
+        WHEN requested_at IS NULL THEN 'no such time'
+        WHEN whole_log.combined AND NOT judged.combined THEN 'cut, or in the common format'
+        WHEN NOT nobody_else AND address ~ '^(\d+\.\d+\.\d+\.\d+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$' THEN 'two addresses'
+        WHEN forwarded_for ~ '^[0-9A-Fa-f.:, ]*[.:][0-9A-Fa-f.:, ]*$'
+            AND address <> ALL (string_to_array(replace(forwarded_for, ' ', ''), ',')) THEN 'two addresses'
+        WHEN target ~ '#[0-9A-Fa-f]{2}' THEN '# in the path'
+        WHEN length(target) = 254 AND target_length = 254 AND target NOT LIKE '%?%' THEN 'a path that was cut'
+        WHEN length(user_agent) IN (200, 242) AND length(user_agent) = user_agent_length
+            THEN 'a user agent that was cut'
+    END AS malformed
+FROM judged
+CROSS JOIN whole_log;
 
 CREATE TEMPORARY TABLE access_log_views ON COMMIT DROP AS
-WITH targets AS MATERIALIZED (
+WITH paths AS MATERIALIZED (
     SELECT
         line_number,
         address,
         user_agent,
-        requested_at,
-        regexp_replace(ltrim(substr(request, 5)), ' +HTTP/\d+(\.\d+)?$', '') AS target
-    FROM pg_temp.access_log_requests
-    WHERE status = '200'
-        AND request LIKE 'GET %'
-        AND requested_at IS NOT NULL
-),
-paths AS MATERIALIZED (
-    SELECT
-        line_number,
         md5(address || COALESCE(' ' || user_agent, '')) AS session_id,
         requested_at AS viewed_at,
-        split_part(
-            split_part(
-                -- Of a whole URL, the part after the host, which may be empty.
-                CASE WHEN target LIKE '/%' THEN target ELSE regexp_replace(target, '^https?://[^/?#]*/?', '/', 'i') END,
-                '?', 1
-            ),
-            '#', 1
-        ) AS path
-    FROM targets
+        split_part(split_part(target, '?', 1), '#', 1) AS path
+    FROM pg_temp.access_log_requests
+    WHERE status = '200'
+        AND malformed IS NULL
+        AND target IS NOT NULL
 )
-SELECT line_number, pg_temp.access_log_text(path) AS path, session_id, viewed_at
+SELECT line_number, address, user_agent, session_id, viewed_at, pg_temp.access_log_text(path) AS path
 FROM paths
 WHERE path LIKE '/%'
     AND path !~* (
         '\.(png|jpg|jpeg|gif|css|js|ico|txt|xml|svg|woff|ttf|pdf|zip|gz|tar|rpm|mp3|mp4|exe|jar|bz2|deb|dmg|swf|eot)$'
     );
+
+-- Every page view begins with the address of its visitor, or the log is refused. Only if the user says so a name may be
+-- there, since Apache has a documented format (comonvhost) in which it is the name of the site.
+DO $$
+DECLARE
+    host_name CONSTANT text := '^([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?$';
+    refused record;
+    fault text;
+    hint text;
+    copy text := 'Import a copy that sed has made: gzip -cdf LOG | sed -E ''%s'' > COPY';
+    place bigint;
+BEGIN
+    WITH addresses AS MATERIALIZED (
+        SELECT address
+        FROM (SELECT DISTINCT address FROM pg_temp.access_log_views) AS field
+        WHERE pg_temp.access_log_is_address(address)
+    )
+    SELECT request.line_number, request.line, request.address, request.identity_and_user INTO refused
+    FROM pg_temp.access_log_views AS page_view
+    LEFT JOIN addresses ON addresses.address = page_view.address
+    JOIN pg_temp.access_log_requests AS request ON request.line_number = page_view.line_number
+    WHERE addresses.address IS NULL
+        AND NOT (
+            current_setting('access_log.host_names')::boolean
+            AND request.address ~* host_name
+            AND request.identity_and_user LIKE '- %'
+            AND request.nobody_else
+        )
+    ORDER BY request.line_number
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+
+    SELECT min(word.place) INTO place
+    FROM unnest(string_to_array(refused.identity_and_user, ' ')) WITH ORDINALITY AS word (field, place)
+    WHERE pg_temp.access_log_is_address(word.field);
+    IF refused.address LIKE '%,%' THEN
+        fault := 'a list of addresses, as in X-Forwarded-For';
+        hint := 'Let the server write one address, that of the visitor. '
+            'In the list trust only what your own proxies add.';
+    ELSIF place IS NOT NULL THEN
+        fault := 'a virtual host or a prefix, as of syslog, in front of the address';
+        hint := format(
+            'Import a copy that begins with the address: gzip -cdf LOG | cut -d '' '' -f %s- > COPY. '
+            'Of a log of several sites choose the lines of one site first.',
+            place + 1
+        );
+    ELSIF pg_temp.access_log_is_address(regexp_replace(refused.address, '^\[?(.*?)\]?:\d+$', '\1')) THEN
+        fault := 'an address with a port';
+        hint := format(copy, 's/^\[?([^] ]*)\]?:[0-9]+ /\1 /');
+    ELSIF pg_temp.access_log_is_address(btrim(refused.address, '[]')) THEN
+        fault := 'an address in brackets';
+        hint := format(copy, 's/^\[([^] ]*)\] /\1 /');
+    ELSIF refused.address IN ('-', '0.0.0.0', '::') THEN
+        fault := 'no address';
+        hint := 'Let the server write the address of the visitor there.';
+    ELSIF refused.address ~* host_name THEN
+        fault := 'a name, of the site or of the visitor';
+        hint := 'If the server writes the names of visitors (HostnameLookups) and the identity is a hyphen, '
+            'call psql with -v host_names=on.';
+    ELSE
+        fault := 'not an address';
+        hint := 'Let the server write the address of the visitor there, or import a copy that begins with it.';
+    END IF;
+    RAISE EXCEPTION 'line % of the log does not begin with the address of a visitor', refused.line_number
+        USING ERRCODE = 'data_exception',
+            DETAIL = format(
+                'The first field "%s" is %s. The line: %s',
+                pg_temp.access_log_text(left(refused.address, 80)),
+                fault,
+                pg_temp.access_log_text(left(refused.line, 120))
+            ),
+            HINT = 'Nothing was imported. ' || hint;
+END
+$$;
+
+-- Without user agents visitors are addresses. The common format says so; a field that is always empty does not.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_temp.access_log_views WHERE user_agent IN ('', '-'))
+        AND NOT EXISTS (SELECT FROM pg_temp.access_log_views WHERE user_agent NOT IN ('', '-') OR user_agent IS NULL)
+    THEN
+        RAISE EXCEPTION 'no page view of the log has a user agent, though its format has a place for it'
+            USING ERRCODE = 'data_exception',
+                HINT = 'Nothing was imported. Let the server write the user agent. '
+                    'To take each address for one visitor, import a copy in the common format: '
+                    'gzip -cdf LOG | sed -E ''s/^([^"]*"[^"]*" [0-9]{3} [0-9-]+) .*/\1/'' > COPY';
+    END IF;
+END
+$$;
+
+DO $$
+DECLARE
+    counted record;
+BEGIN
+    SELECT
+        count(*) AS lines,
+        count(malformed) AS malformed,
+        min(line_number) FILTER (WHERE malformed IS NOT NULL) AS first
+    INTO counted
+    FROM pg_temp.access_log_requests;
+    IF counted.malformed * 10 > counted.lines AND NOT current_setting('access_log.allow_malformed')::boolean THEN
+        RAISE EXCEPTION '% of the % lines of the log are malformed, more than a tenth', counted.malformed, counted.lines
+            USING ERRCODE = 'data_exception',
+                DETAIL = (
+                    SELECT format(
+                        'The first is line %s (%s): %s',
+                        line_number, malformed, pg_temp.access_log_text(left(line, 120))
+                    )
+                    FROM pg_temp.access_log_requests
+                    WHERE line_number = counted.first
+                ),
+                HINT = 'Nothing was imported. Is the log in the common or combined format, plain or compressed '
+                    'by gzip? To import the other lines, call psql with -v allow_malformed=on.';
+    END IF;
+END
+$$;
 
 INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at)
 SELECT path, :page_type, session_id, viewed_at
@@ -203,7 +411,7 @@ ORDER BY line_number;
 
 SELECT
     (SELECT count(*) FROM pg_temp.access_log_requests) AS lines,
-    (SELECT count(*) FROM pg_temp.access_log_requests WHERE requested_at IS NULL) AS malformed,
+    (SELECT count(malformed) FROM pg_temp.access_log_requests) AS malformed,
     count(*) FILTER (WHERE octet_length(path) > 2048) AS too_long,
     count(*) FILTER (WHERE octet_length(path) <= 2048) AS views,
     count(DISTINCT path) FILTER (WHERE octet_length(path) <= 2048) AS paths,
@@ -212,21 +420,23 @@ SELECT
     date_trunc('second', max(viewed_at)) AS last_view
 FROM pg_temp.access_log_views;
 
-SELECT
-    count(*) AS malformed,
-    count(*) > 0 AS any_malformed
-FROM pg_temp.access_log_requests
-WHERE requested_at IS NULL \gset
+SELECT EXISTS (SELECT FROM pg_temp.access_log_views WHERE user_agent IS NULL) AS without_user_agents,
+    EXISTS (SELECT FROM pg_temp.access_log_requests WHERE malformed IS NOT NULL) AS any_malformed \gset
+\if :without_user_agents
+    \echo The log has no user agents: each address is one visitor.
+    \echo
+\endif
 \if :any_malformed
     SELECT
         line_number,
+        malformed AS why,
         CASE WHEN length(line) > 80 THEN left(line, 80) || '...' ELSE line END AS "malformed line (not imported)"
     FROM pg_temp.access_log_requests
-    WHERE requested_at IS NULL
+    WHERE malformed IS NOT NULL
     ORDER BY line_number
     LIMIT 5;
 \endif
 
 COMMIT;
 
-DROP FUNCTION pg_temp.access_log_time(text), pg_temp.access_log_text(text);
+DROP FUNCTION pg_temp.access_log_time(text), pg_temp.access_log_text(text), pg_temp.access_log_is_address(text);
