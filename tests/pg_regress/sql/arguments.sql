@@ -124,7 +124,7 @@ FROM (VALUES ('\xff'::bytea), ('\xc3'), ('\xeda080'), ('\x2f00'), ('\xf8888888')
 
 -- In a database of an encoding that any bytes are text in, they are kept as they are.
 \set tests :DBNAME
-CREATE DATABASE regress_bytes ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
+CREATE DATABASE regress_bytes ENCODING SQL_ASCII LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
 \c regress_bytes
 SET client_min_messages = warning;
 CREATE EXTENSION site_stats;

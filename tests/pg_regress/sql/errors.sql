@@ -21,6 +21,8 @@ BEGIN
                     message = MESSAGE_TEXT,
                     detail = PG_EXCEPTION_DETAIL,
                     hint = PG_EXCEPTION_HINT;
+                -- Without the backtrace of a server that has RUST_BACKTRACE in its environment.
+                detail := regexp_replace(detail, '\n +0: .*', '');
         END;
         RETURN NEXT;
     END LOOP;

@@ -37,7 +37,7 @@ SELECT relname FROM pg_class
 WHERE relnamespace = 'site_stats'::regnamespace AND relkind IN ('r', 'v') AND obj_description(oid, 'pg_class') IS NULL;
 
 LOAD 'site_stats';
-SELECT name, setting, unit, context, min_val, max_val FROM pg_settings WHERE name LIKE 'site\_stats.%'
+SELECT name, boot_val, unit, context, min_val, max_val FROM pg_settings WHERE name LIKE 'site\_stats.%'
     AND name NOT LIKE 'site\_stats.fault\_%' ORDER BY name COLLATE "C";
 
 SELECT extconfig::regclass[] FROM pg_extension WHERE extname = 'site_stats';

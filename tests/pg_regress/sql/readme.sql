@@ -1,6 +1,6 @@
 -- The SQL of README.md, in a database of its own; tests/check-readme compares the two.
 \set tests :DBNAME
-CREATE DATABASE regress_readme;
+CREATE DATABASE regress_readme ENCODING UTF8 LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
 \c regress_readme
 SET client_min_messages = notice;
 SET datestyle = 'ISO';
