@@ -5,8 +5,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
-    check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos matrix chaos \
-    bench clean package check-package check-pg-upgrade installcheck
+    check-lint check-unit check-pgspot check-regress check-upgrade check-installcheck check-isolation check-recovery \
+    check-chaos matrix chaos bench clean package check-package check-pg-upgrade installcheck
 
 export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
@@ -24,6 +24,7 @@ help:
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
 	@echo '  make check-regress           ... SQL tests      (TESTS="backfill stats": these only)'
 	@echo '  make check-upgrade           ... the SQL tests again, after an update from the first released version'
+	@echo '  make check-installcheck      ... the SQL tests on a running server with other settings and another locale'
 	@echo '  make check-isolation         ... concurrency    (SPECS="two-inserters": these only)'
 	@echo '  make check-recovery          ... crashes, standbys  (PROVE_TESTS="018_launcher": these only)'
 	@echo '  make check-chaos             ... a short chaos run'
@@ -69,7 +70,7 @@ demo:
 check:
 	@bin/check
 
-check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-isolation check-recovery check-chaos:
+check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-installcheck check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
 
 matrix:

@@ -286,13 +286,14 @@ close_work() {
 
 # ---- one throw-away cluster ----------------------------------------------------------------------------------------
 
-# Starts a server with default settings that listens on a socket of its own and nowhere else. Arguments: settings.
+# Starts a server with default settings that listens on a socket of its own and nowhere else. Arguments: settings. Its
+# locale is C, or CLUSTER_LOCALE.
 start_cluster() {
     open_work
     CLUSTER=$WORK/data
     SERVER_LOG=$WORK/server.log
     (cd "$WORK" && quietly "$BUILD/log/initdb.log" as_server_user "$RUN_BIN/initdb" -D "$CLUSTER" -U postgres -A trust \
-        -E UTF8 --no-locale --no-sync) || die "initdb failed; its message is above"
+        -E UTF8 --locale="${CLUSTER_LOCALE:-C}" --no-sync) || die "initdb failed; its message is above"
     as_server_user tee -a "$CLUSTER/postgresql.conf" >/dev/null <<SETTINGS
 listen_addresses = ''
 unix_socket_directories = '$SOCKETS'
