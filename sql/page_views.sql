@@ -6,27 +6,42 @@
 
 -- Names without a schema in this script mean PostgreSQL's own, whatever else is in the database.
 SET LOCAL search_path TO pg_catalog, pg_temp;
+-- The library reads and writes the tables directly, as heaps.
+SET LOCAL default_table_access_method TO heap;
 
--- A schema made in advance by another role may hold triggers or rules of that role, which this script, run by a
--- superuser, would set off.
+-- A schema that is there may hold triggers or rules of another role, which this script, run by a superuser, would set
+-- off: it must be empty. A dump makes the schema first, and gives it to the owner that it had. An owner of the schema
+-- can replace what is in it, and so can a role that may create there. So the role that creates the extension takes the
+-- schema, and takes the rights of others away. A dump gives its own rights after that.
 DO $$
 DECLARE
-    unsafe boolean;
+    schema_id oid;
+    other regrole;
 BEGIN
-    SELECT
-        n.nspowner <> (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user)
-        OR EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid)
-        OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = n.oid)
-        OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.typnamespace = n.oid)
-    INTO unsafe
+    SELECT n.oid
+    INTO schema_id
     FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname = 'site_stats';
 
-    IF unsafe THEN
-        RAISE EXCEPTION 'schema "site_stats" already exists and is not an empty schema of the current user'
+    IF EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relnamespace = schema_id)
+        OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = schema_id)
+        OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.typnamespace = schema_id)
+        OR EXISTS (SELECT FROM pg_catalog.pg_operator AS o WHERE o.oprnamespace = schema_id)
+    THEN
+        RAISE EXCEPTION 'schema "site_stats" already exists and is not empty'
             USING ERRCODE = 'duplicate_schema',
                 HINT = 'Drop or rename that schema; CREATE EXTENSION creates its own.';
     END IF;
+
+    ALTER SCHEMA site_stats OWNER TO CURRENT_USER;
+    FOR other IN
+        SELECT DISTINCT a.grantee::regrole
+        FROM pg_catalog.pg_namespace AS n
+        CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+        WHERE n.oid = schema_id AND a.grantee NOT IN (0, n.nspowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA site_stats FROM %s CASCADE', other);
+    END LOOP;
 END
 $$;
 
