@@ -14,6 +14,9 @@ use pgrx::pg_sys;
 
 use crate::pg::version;
 
+/// Locks that all sessions of all sites share: fewer than the lock table has room for with default settings.
+const SESSION_LOCKS: u64 = 1024;
+
 /// What a lock protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -64,10 +67,10 @@ impl Lock {
         Self::with_fields(class, page_views.to_u32(), key)
     }
 
-    /// The lock of a session. Two sessions with the same hash share it; then one can wait for the other,
-    /// needlessly.
+    /// The lock of a session. Sessions share a bounded number of locks, so one can wait for another, needlessly. But a
+    /// transaction that records for a million sessions does not fill the lock table of the server.
     pub fn of_session(hash: u64) -> Self {
-        Self::with_fields(Class::Session, (hash >> 32) as u32, hash as u32)
+        Self::with_fields(Class::Session, 0, (hash % SESSION_LOCKS) as u32)
     }
 
     fn with_fields(class: Class, field2: u32, field3: u32) -> Self {
