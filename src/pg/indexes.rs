@@ -9,12 +9,17 @@ use pgrx::pg_sys;
 
 use crate::pg::version::{self, NeedsIndexes};
 
-/// All indexes of a table, open for writing.
+/// All indexes of a table without unique indexes beside its primary key, open for writing.
 pub struct Indexes {
     executor: NonNull<pg_sys::EState>,
     relation: NonNull<pg_sys::ResultRelInfo>,
+    /// The same table as if it had no primary key; `None` if it has no other index.
+    others: Option<NonNull<pg_sys::ResultRelInfo>>,
     slot: *mut pg_sys::TupleTableSlot,
 }
+
+/// The largest number of columns of a primary key.
+const MOST_KEYS: usize = 3;
 
 impl Indexes {
     /// Opens all indexes of a table.
@@ -36,6 +41,7 @@ impl Indexes {
             Indexes {
                 executor: NonNull::new_unchecked(executor),
                 relation: NonNull::new_unchecked(target),
+                others: without_primary_key(target),
                 slot,
             }
         }
@@ -74,18 +80,97 @@ impl Indexes {
         let mut conflict = false;
         // SAFETY: the caller guarantees a tuple of the table in the slot; `open` has opened the indexes.
         unsafe {
-            version::insert_index_tuples(
-                self.relation.as_ptr(),
-                slot,
-                self.executor.as_ptr(),
-                match entry {
-                    IndexEntry::New | IndexEntry::UnlessThere => None,
-                    IndexEntry::Moved(needs) => Some(needs),
-                },
-                if entry == IndexEntry::UnlessThere { &raw mut conflict } else { null_mut() },
-            );
+            let (executor, relation) = (self.executor.as_ptr(), self.relation.as_ptr());
+            match entry {
+                IndexEntry::New => version::insert_index_tuples(relation, slot, executor, None, null_mut()),
+                IndexEntry::UnlessThere => {
+                    version::insert_index_tuples(relation, slot, executor, None, &raw mut conflict);
+                }
+                IndexEntry::Moved(needs) => {
+                    if needs == NeedsIndexes::All {
+                        self.insert_into_primary_key(slot);
+                    }
+                    if let Some(others) = self.others {
+                        version::insert_index_tuples(
+                            others.as_ptr(),
+                            slot,
+                            executor,
+                            Some(needs),
+                            null_mut(),
+                        );
+                    }
+                }
+            }
         }
         !conflict
+    }
+
+    /// Adds a new version of a row to the primary key, without the check that the key is unique: it is the key of the old
+    /// version. The check would look at every dead version of the row, and an old snapshot keeps them all.
+    ///
+    /// # Safety
+    /// The slot must hold a tuple that is in the table, at the tid in its `tts_tid`.
+    unsafe fn insert_into_primary_key(&self, slot: *mut pg_sys::TupleTableSlot) {
+        let mut values = [pg_sys::Datum::from(0); MOST_KEYS];
+        let mut nulls = [false; MOST_KEYS];
+        // SAFETY: the caller guarantees the tuple. A primary key of ours has no more columns than the arrays, and no
+        // expression; `open` has opened the indexes, of which the arrays of the server have one entry each.
+        unsafe {
+            let relation = self.relation.as_ref();
+            for n in 0..usize::try_from(relation.ri_NumIndices).unwrap_or(0) {
+                let index = *relation.ri_IndexRelationDescs.add(n);
+                let info = *relation.ri_IndexRelationInfo.add(n);
+                if !(*(*index).rd_index).indisprimary {
+                    continue;
+                }
+                let executor = self.executor.as_ptr();
+                pg_sys::FormIndexDatum(info, slot, executor, values.as_mut_ptr(), nulls.as_mut_ptr());
+                pg_sys::index_insert(
+                    index,
+                    values.as_mut_ptr(),
+                    nulls.as_mut_ptr(),
+                    &raw mut (*slot).tts_tid,
+                    relation.ri_RelationDesc,
+                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+                    true,
+                    info,
+                );
+            }
+        }
+    }
+}
+
+/// The description of a table for the executor, without the index of its primary key.
+///
+/// # Safety
+/// The indexes of the table must be open.
+unsafe fn without_primary_key(
+    relation: *mut pg_sys::ResultRelInfo,
+) -> Option<NonNull<pg_sys::ResultRelInfo>> {
+    // SAFETY: the caller guarantees open indexes, of which the arrays have one entry each. The copies live as long as the
+    // memory context, as the originals do.
+    unsafe {
+        let count = usize::try_from((*relation).ri_NumIndices).unwrap_or(0);
+        let others = (0..count)
+            .filter(|n| !(*(**(*relation).ri_IndexRelationDescs.add(*n)).rd_index).indisprimary)
+            .collect::<Vec<_>>();
+        if others.is_empty() {
+            return None;
+        }
+        let copy = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+        copy.copy_from_nonoverlapping(relation, 1);
+        let indexes =
+            pg_sys::palloc0(others.len() * size_of::<pg_sys::Relation>()).cast::<pg_sys::Relation>();
+        let infos = pg_sys::palloc0(others.len() * size_of::<*mut pg_sys::IndexInfo>())
+            .cast::<*mut pg_sys::IndexInfo>();
+        for (n, other) in others.iter().enumerate() {
+            indexes.add(n).write(*(*relation).ri_IndexRelationDescs.add(*other));
+            infos.add(n).write(*(*relation).ri_IndexRelationInfo.add(*other));
+        }
+        (*copy).ri_NumIndices = i32::try_from(others.len()).unwrap_or(0);
+        (*copy).ri_IndexRelationDescs = indexes;
+        (*copy).ri_IndexRelationInfo = infos;
+        NonNull::new(copy)
     }
 }
 
