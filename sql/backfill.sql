@@ -178,6 +178,13 @@ AS 'MODULE_PATHNAME', 'wait_for_backfill_wrapper';
 COMMENT ON FUNCTION site_stats.wait_for_backfill(interval) IS
     'Waits until the backfill is complete; false if it stopped or failed, or if the timeout passed first.';
 
+-- A procedure, because a function that waits is one statement, whose snapshot keeps old versions of the counters alive.
+CREATE PROCEDURE site_stats.await_backfill(timeout interval DEFAULT '1 hour')
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'await_backfill_wrapper';
+COMMENT ON PROCEDURE site_stats.await_backfill(interval) IS
+    'Waits until the backfill is complete, without a snapshot; an error if it stopped or failed, or if the timeout passed.';
+
 -- No SECURITY DEFINER and no SET clause here: PostgreSQL forbids both to a procedure that commits. The procedure acts
 -- as the owner of page_views inside each step.
 CREATE PROCEDURE site_stats.backfill(batch_size integer DEFAULT NULL)

@@ -236,3 +236,11 @@ BEGIN
     ORDER BY m.aggregate, m.key COLLATE "C";
 END
 $$;
+
+-- A procedure, because a function that waits is one statement, whose snapshot keeps old versions of the counters alive.
+CREATE PROCEDURE site_stats.await_backfill(timeout interval DEFAULT '1 hour')
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'await_backfill_wrapper';
+COMMENT ON PROCEDURE site_stats.await_backfill(interval) IS
+    'Waits until the backfill is complete, without a snapshot; an error if it stopped or failed, or if the timeout passed.';
+REVOKE ALL ON PROCEDURE site_stats.await_backfill(interval) FROM PUBLIC;

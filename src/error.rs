@@ -47,16 +47,14 @@ pub fn require_row_count(name: &str, rows: Option<i32>) -> Result<i32, ErrorRepo
     }
 }
 
-/// 2D000: a procedure that commits was called where it cannot commit.
-pub fn in_transaction_block() -> ErrorReport {
+/// 2D000: a procedure that commits was called where it cannot.
+pub fn in_transaction_block(procedure: &str, detail: &str, hint: &str) -> ErrorReport {
     report(
         PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_TERMINATION,
-        "site_stats.backfill() cannot run inside a transaction block or a function",
+        format!("{procedure} cannot run inside a transaction block or a function"),
     )
-    .set_detail("It commits after each batch.")
-    .set_hint(
-        "CALL it by itself, or use site_stats.start_backfill(), which begins when the transaction commits.",
-    )
+    .set_detail(detail)
+    .set_hint(hint)
 }
 
 /// 53000: no worker slot is free.
@@ -79,6 +77,44 @@ pub fn server_gone() -> ErrorReport {
 pub fn already_running() -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "a backfill is already running in another process")
         .set_hint("Watch it with SELECT * FROM site_stats.backfill_progress, or call site_stats.stop_backfill() first.")
+}
+
+/// 55P03: a request to start or stop a backfill stays uncommitted.
+pub fn uncommitted_requests() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        "another transaction has requested a backfill and has not ended",
+    )
+    .set_hint("End that transaction; a prepared one is in pg_prepared_xacts.")
+}
+
+/// 55000: a backfill that was waited for has stopped, or has failed.
+pub fn not_completed(status: &str, why: Option<&str>) -> ErrorReport {
+    let report = report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the backfill is not complete: its status is {status}"),
+    );
+    match why {
+        Some(why) => report.set_detail(format!("{why}.")),
+        None => report,
+    }
+    .set_hint("Repair the cause, if there is one, and call site_stats.start_backfill().")
+}
+
+/// 57014: a backfill that was waited for takes longer.
+pub fn waited_too_long() -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, "the backfill was not complete when the timeout passed")
+        .set_hint("It goes on: see SELECT * FROM site_stats.backfill_progress.")
+}
+
+/// 42501: the tables of the extension have several owners.
+pub fn several_owners(owner: &str, other: &str, what: &str) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("a backfill acts as \"{owner}\", the owner of page_views, who may not use {what}"),
+    )
+    .set_detail(format!("That belongs to \"{other}\"."))
+    .set_hint("Give all tables of the schema site_stats to one role, and that role USAGE on the schema.")
 }
 
 /// 25001: the transaction keeps one snapshot to its end, and the work needs to see what is committed now.
@@ -161,6 +197,93 @@ pub fn not_installed(what: &str) -> ErrorReport {
         format!("table \"site_stats.{what}\" is missing or incomplete"),
     )
     .set_hint("Install the extension with CREATE EXTENSION site_stats.")
+}
+
+/// 55000: a column of a table of ours is not as the install script made it.
+pub fn altered_column(table: &std::ffi::CStr, column: &str) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("column \"{column}\" of table \"site_stats.{table}\" has been altered or dropped"),
+    )
+    .set_detail("The library writes this table by the columns, types, collations and NOT NULL that CREATE EXTENSION gave it.")
+    .set_hint("Undo the ALTER TABLE, then call site_stats.start_backfill().")
+}
+
+/// 55000: a table of ours is kept by another table access method than heap.
+pub fn wrong_access_method(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table \"site_stats.{table}\" is not kept by the access method heap"),
+    )
+    .set_hint(format!("Run ALTER TABLE site_stats.{table} SET ACCESS METHOD heap."))
+}
+
+/// 55000: a table of ours has lost its primary key.
+pub fn altered_primary_key(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table \"site_stats.{table}\" does not have the primary key that CREATE EXTENSION gave it"),
+    )
+    .set_hint("Restore the primary key, or REINDEX its index if that is invalid.")
+}
+
+/// 09000: a trigger of the owner has changed what was to be written.
+pub fn written_otherwise(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+        format!("a trigger or rule of table \"site_stats.{table}\" keeps a counter from being written"),
+    )
+    .set_hint("Drop it, or let it return the row as it is.")
+}
+
+/// 0A000: a trigger on a counter writes page views.
+pub fn nested_flush() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "cannot count page views that a trigger of a table of counters writes",
+    )
+    .set_hint("Put such a trigger on site_stats.page_views.")
+}
+
+/// 42703: a column of `page_views` is not there.
+pub fn no_column(column: &str) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        format!("column \"{column}\" of table \"site_stats.page_views\" has been renamed or dropped"),
+    )
+    .set_hint("Restore the column: page views are counted by it.")
+}
+
+/// 42804: a column of `page_views` has a type that cannot be counted.
+pub fn wrong_type(column: &str) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        format!("column \"{column}\" of table \"site_stats.page_views\" has a type that cannot be counted"),
+    )
+    .set_hint("Give it the type that CREATE EXTENSION gave it: ALTER TABLE site_stats.page_views ALTER COLUMN ... TYPE ...")
+}
+
+/// 23502: a page view has no value where it needs one.
+pub fn null_in_page_view(column: &str) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
+        format!("cannot count a page view with NULL in column \"{column}\""),
+    )
+    .set_hint("Give the row a value, or delete it. SET NOT NULL keeps such rows out.")
+}
+
+/// 0A000: a worker of logical replication fires our triggers.
+pub fn logical_worker() -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "page views that arrive by logical replication cannot be counted by triggers",
+    )
+    .set_detail("Logical replication fires statement triggers for the first copy and for TRUNCATE alone.")
+    .set_hint("Run ALTER TABLE site_stats.page_views ENABLE TRIGGER for the triggers of site_stats, and call site_stats.start_backfill().")
 }
 
 /// 42704: `page_views` has no primary key, in whose order batches read it.

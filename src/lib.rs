@@ -57,6 +57,8 @@ pub extern "C-unwind" fn _PG_init() {
     backfill::fault::register();
     settings::register();
     catalog::register();
+    catalog::watch(pg::heap_table::definition::note_change);
+    catalog::watch(count::page_view::note_change);
     catalog::watch(count::state::note_change);
     count::pending::register();
     count::visitors::register();

@@ -10,4 +10,5 @@ mod procedure;
 pub mod requests;
 mod status;
 pub mod step;
+mod wait;
 pub mod worker;

@@ -11,7 +11,7 @@ use crate::backfill::status::valid_batch_size;
 use crate::backfill::step::{self, Step};
 use crate::error;
 use crate::pg::transaction::{self, Failure};
-use crate::pg::{bgworker, catalog, spi};
+use crate::pg::{bgworker, catalog, fmgr, spi};
 
 /// Runs a backfill in this session: continues an unfinished run, or begins one. Notices report the progress.
 ///
@@ -23,48 +23,28 @@ use crate::pg::{bgworker, catalog, spi};
 #[pg_extern(sql = false)]
 fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
     // SAFETY: pgrx passes on the `FunctionCallInfo` that the server made for this call.
-    if !unsafe { may_commit(call) } {
-        return Err(error::in_transaction_block());
+    if !unsafe { fmgr::may_commit(call) } {
+        return Err(error::in_transaction_block(
+            "site_stats.backfill()",
+            "It commits after each batch.",
+            "CALL it by itself, or use site_stats.start_backfill(), which begins when the transaction commits.",
+        ));
     }
     error::require_writable(c"site_stats.backfill()");
     let batch_size = valid_batch_size(batch_size)?;
     let page_views = catalog::page_views()?;
+    requests::require_owner(page_views)?;
     let lock = requests::run_lock(page_views);
     if lock.is_held() || !lock.try_acquire_for_process() {
         return Err(error::already_running());
     }
-    PgTryBuilder::new(|| run_here(page_views, batch_size)).finally(|| lock.release_from_process()).execute()
-}
-
-/// Whether this procedure may commit: its call is not inside a transaction block or a function.
-///
-/// # Safety
-/// `call` must be the call being served.
-unsafe fn may_commit(call: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: `call` is valid by the contract above. Its context is null or a node, and the tag of a node
-    // says its type.
-    unsafe {
-        let context = (*call).context;
-        !context.is_null()
-            && (*context).type_ == pg_sys::NodeTag::T_CallContext
-            && !(*context.cast::<pg_sys::CallContext>()).atomic
-    }
-}
-
-fn run_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
-    // SAFETY: this runs in the transaction of the call. `SPI_OPT_NONATOMIC` lets this procedure commit.
-    let code = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
-    if code < 0 {
-        return Err(error::internal("SPI_connect_ext", code));
-    }
-    let result = run_steps_here(page_views, batch_size);
-    // SAFETY: the connection opened above is the innermost one. An error closes it with the transaction.
-    unsafe { pg_sys::SPI_finish() };
-    result
+    PgTryBuilder::new(|| spi::connect_nonatomic(|| run_steps_here(page_views, batch_size)))
+        .finally(|| lock.release_from_process())
+        .execute()
 }
 
 fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
-    commit_here();
+    spi::commit();
     let answer = transaction::in_subtransaction(|| {
         transaction::as_owner(page_views, || {
             let settings = [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
@@ -75,7 +55,7 @@ fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
         })
     })
     .map_err(Failure::into_report)?;
-    commit_here();
+    spi::commit();
     if answer == Answer::NothingToDo {
         notice("no page views to backfill");
         return Ok(());
@@ -99,7 +79,7 @@ impl Runner for Procedure {
                 step::take(connection, self.page_views, is_first)
             })
         });
-        commit_here();
+        spi::commit();
         step.map(Some)
     }
 
@@ -124,18 +104,6 @@ impl Runner for Procedure {
 
     fn nap(&mut self, time: Duration) {
         bgworker::nap(time);
-    }
-}
-
-/// Commits, and begins a READ COMMITTED transaction: a step needs that level, whatever the session's default
-/// is.
-fn commit_here() {
-    // SAFETY: the SPI connection is not atomic, and `may_commit` has checked the caller. The new transaction
-    // has no snapshot yet, so its isolation level can still change.
-    unsafe {
-        pg_sys::SPI_commit();
-        pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
-        pg_sys::XactReadOnly = false;
     }
 }
 

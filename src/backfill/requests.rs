@@ -5,9 +5,9 @@
 //! request in its next step. If there is no such process, the caller launches a worker.
 
 use std::cell::Cell;
+use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
@@ -17,10 +17,10 @@ use crate::count::pending;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
-use crate::pg::{bgworker, catalog, datum, scan};
+use crate::pg::{catalog, datum, scan, transaction};
 
-/// How often `wait_for_backfill()` reads the state.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a caller waits for the requests of other transactions to be committed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a process that has launched a worker launches no other one.
 const LAUNCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,6 +57,7 @@ pub static STOP: Statement = Statement::new(
 static LOOK: Statement = Statement::new(
     "SELECT
           s.status,
+          s.cursor = s.target,
           (SELECT r.action FROM site_stats.backfill_requests AS r ORDER BY r.id DESC LIMIT 1)
       FROM site_stats.backfill_state AS s",
     &[],
@@ -80,6 +81,44 @@ static ANYTHING: Statement = Statement::new(
     &[],
 );
 
+/// A table of ours, or the schema, that the owner of `page_views` may not use: a step acts as that owner.
+static FORBIDDEN: Statement = Statement::new(
+    "SELECT pg_catalog.pg_get_userbyid(v.relowner)::text, pg_catalog.pg_get_userbyid(o.owner)::text, o.name
+      FROM pg_catalog.pg_class AS v
+      CROSS JOIN LATERAL (
+          SELECT c.relowner, 'table site_stats.' || c.relname
+          FROM pg_catalog.pg_class AS c
+          WHERE c.relnamespace = v.relnamespace AND c.relkind = 'r'
+          AND c.relname IN ('path_totals', 'daily_totals', 'site_totals', 'sessions', 'active_sessions', 'backfill_state', 'backfill_requests')
+          AND NOT pg_catalog.pg_has_role(v.relowner, c.relowner, 'USAGE')
+          UNION ALL
+          SELECT n.nspowner, 'schema site_stats'
+          FROM pg_catalog.pg_namespace AS n
+          WHERE n.oid = v.relnamespace AND NOT pg_catalog.has_schema_privilege(v.relowner, n.oid, 'USAGE')
+      ) AS o (owner, name)
+      WHERE v.oid = $1
+      ORDER BY o.name
+      LIMIT 1",
+    &[pg_sys::OIDOID],
+);
+
+/// Checks that a step can do its work.
+///
+/// # Errors
+/// 42501 if the tables of the extension have several owners, and that of `page_views` may not write the others.
+pub fn require_owner(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+    transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+        spi::connect(|connection| {
+            let forbidden = FORBIDDEN.run(connection, SnapshotKind::Current, &[Some(page_views.into())])?;
+            if forbidden.is_empty() {
+                return Ok(());
+            }
+            let word = |column| forbidden.text_lossy(0, column);
+            Err(error::several_owners(&word(1), &word(2), &word(3)))
+        })
+    })
+}
+
 /// The lock of the process that runs a backfill.
 pub fn run_lock(page_views: pg_sys::Oid) -> Lock {
     Lock::new(Class::Run, page_views, 0)
@@ -90,11 +129,41 @@ pub fn request_lock(page_views: pg_sys::Oid) -> Lock {
     Lock::new(Class::Request, page_views, 0)
 }
 
-/// The status of the run and the newest request, if there is one, as committed now.
-fn look(connection: &Connection) -> Result<(Status, Option<Action>), ErrorReport> {
+/// Waits until no other transaction has a request that is not committed, and keeps others from having one.
+///
+/// # Errors
+/// 55P03 if a request stays uncommitted, as that of a prepared transaction may for ever.
+fn hold_requests(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
+    // SAFETY: a plain integer of this process.
+    let own = u64::try_from(unsafe { pg_sys::LockTimeout }).unwrap_or(0);
+    let timeout = if own == 0 { REQUEST_TIMEOUT } else { REQUEST_TIMEOUT.min(Duration::from_millis(own)) };
+    let timeout = CString::new(timeout.as_millis().to_string()).unwrap_or_default();
+    let lock = || {
+        transaction::with_settings(&[(c"lock_timeout", &timeout)], || {
+            request_lock(page_views).acquire(Mode::Exclusive);
+            Ok(())
+        })
+    };
+    transaction::catch(lock).map_err(|failure| {
+        if failure.is_contention() { error::uncommitted_requests() } else { failure.into_report() }
+    })
+}
+
+/// The status of the run, whether every page view is counted, and the newest request, if there is one.
+pub struct Look {
+    pub status: Status,
+    pub is_counted: bool,
+    pub requested: Option<Action>,
+}
+
+/// What is committed now.
+pub fn look(connection: &Connection) -> Result<Look, ErrorReport> {
     let look = LOOK.run(connection, SnapshotKind::Latest, &[])?;
-    let status = Status::from_word(look.text(0, 1).unwrap_or_default())?;
-    Ok((status, look.text(0, 2).map(Action::from_word).transpose()?))
+    Ok(Look {
+        status: Status::from_word(look.text(0, 1).unwrap_or_default())?,
+        is_counted: look.boolean(0, 2),
+        requested: look.text(0, 3).map(Action::from_word).transpose()?,
+    })
 }
 
 /// A request that was taken from the table.
@@ -128,7 +197,7 @@ fn record(connection: &Connection, action: Action, batch_size: Option<i32>) -> R
 
 /// Whether there is a request that no process has taken.
 pub fn is_requested() -> Result<bool, ErrorReport> {
-    Ok(spi::connect(look)?.1.is_some())
+    Ok(spi::connect(look)?.requested.is_some())
 }
 
 /// The answer to a request to start.
@@ -148,12 +217,12 @@ pub fn request_start(
     batch_size: Option<i32>,
 ) -> Result<Answer, ErrorReport> {
     pending::flush()?; // whether there is anything to count is a question to the aggregates, too
-    request_lock(page_views).acquire(Mode::Exclusive);
-    let (status, requested) = look(connection)?;
+    hold_requests(page_views)?;
+    let Look { status, is_counted, requested } = look(connection)?;
     let answer = match (status, requested) {
         (_, Some(Action::Start)) => return Ok(Answer::AlreadyRunning),
         (Status::Running, None) if !run_lock(page_views).is_free() => return Ok(Answer::AlreadyRunning),
-        (status, _) if status.is_unfinished() => Answer::Resumed,
+        (status, _) if status.is_resumable(is_counted) => Answer::Resumed,
         _ if ANYTHING.run(connection, SnapshotKind::Latest, &[])?.boolean(0, 1) => Answer::Started,
         _ => return Ok(Answer::NothingToDo),
     };
@@ -177,6 +246,7 @@ fn start_backfill(batch_size: Option<i32>) -> Result<&'static str, ErrorReport> 
     error::require_writable(c"site_stats.start_backfill()");
     let batch_size = valid_batch_size(batch_size)?;
     let page_views = catalog::page_views()?;
+    require_owner(page_views)?;
     let answer = spi::connect(|connection| request_start(connection, page_views, batch_size))?;
     let is_run = !run_lock(page_views).is_free();
     // A run that is about to end may miss the request, so a worker is launched. If the run does take the
@@ -212,8 +282,8 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
     error::require_writable(c"site_stats.stop_backfill()");
     let page_views = catalog::page_views()?;
     spi::connect(|connection| {
-        request_lock(page_views).acquire(Mode::Exclusive);
-        let (status, requested) = look(connection)?;
+        hold_requests(page_views)?;
+        let Look { status, requested, .. } = look(connection)?;
         let unattended = run_lock(page_views).is_free();
         let stoppable = match requested {
             Some(Action::Start) => true,
@@ -233,44 +303,6 @@ fn stop_backfill() -> Result<bool, ErrorReport> {
         }
         Ok(true)
     })
-}
-
-/// Waits until the backfill is complete. Returns true then, and also if there is none. Returns false if the
-/// backfill stopped or failed, or if the timeout passed first.
-///
-/// # Errors
-/// - 22004: NULL
-/// - 22023: a negative timeout
-/// - 25001: the same transaction requested the backfill
-#[pg_extern(sql = false)]
-fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
-    let hint = "Pass an interval, such as '1 hour'.";
-    let timeout = timeout.ok_or_else(|| error::null_argument("timeout", hint))?;
-    let timeout = u64::try_from(timeout.as_micros().min(i128::from(i64::MAX)))
-        .map_err(|_| error::negative_argument("timeout", hint))?;
-    let page_views = catalog::page_views()?;
-    let (began, timeout) = (Instant::now(), Duration::from_micros(timeout));
-    if request_lock(page_views).is_held() {
-        return Err(error::uncommitted_request());
-    }
-    loop {
-        let (status, requested) = spi::connect(look)?;
-        match status {
-            _ if requested == Some(Action::Start) => {}
-            Status::Running => {}
-            // The process of the run must have released the run lock first, so that the caller can begin
-            // another run.
-            Status::Idle | Status::Complete if run_lock(page_views).is_free() => return Ok(true),
-            Status::Idle | Status::Complete => {}
-            Status::Stopped | Status::Failed => return Ok(false),
-        }
-        resume_if_interrupted();
-        let left = timeout.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        bgworker::nap(left.min(POLL_INTERVAL));
-    }
 }
 
 /// Starts a worker if a backfill is under way or requested, and no process runs it. Never fails, and writes
@@ -321,6 +353,6 @@ pub fn is_unattended(page_views: pg_sys::Oid) -> Result<bool, ErrorReport> {
 
 /// Whether a backfill is under way or requested.
 pub fn is_wanted() -> Result<bool, ErrorReport> {
-    let (status, requested) = spi::connect(look)?;
+    let Look { status, requested, .. } = spi::connect(look)?;
     Ok(status == Status::Running || requested.is_some())
 }

@@ -42,6 +42,12 @@ impl Status {
         status.ok_or_else(|| error::not_installed("backfill_state"))
     }
 
+    /// Whether a request to start goes on with the run, and does not begin another one. A run that has failed with nothing left
+    /// to count may have failed to begin.
+    pub fn is_resumable(self, is_counted: bool) -> bool {
+        self.is_unfinished() && !(self == Status::Failed && is_counted)
+    }
+
     /// Whether a run in this status has work left.
     pub fn is_unfinished(self) -> bool {
         match self {

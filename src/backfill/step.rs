@@ -18,7 +18,7 @@ use crate::backfill::status::{Action, Status, valid_batch_size};
 use crate::count::fold::{self, FOLD_ROWS};
 use crate::count::sweep::{self, Swept};
 use crate::count::tally::Tally;
-use crate::count::{WriterKind, counters, page_view, pending, state, visitors};
+use crate::count::{WriterKind, counters, page_view, pending, state, tables, visitors};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
@@ -94,7 +94,7 @@ static FINISH: Statement = Statement::new(
 /// process.
 static FAIL: Statement = Statement::new(
     "UPDATE site_stats.backfill_state AS s SET
-          status = CASE WHEN $1 AND s.status = 'running' THEN 'failed' ELSE s.status END,
+          status = CASE WHEN $1 THEN 'failed' ELSE s.status END,
           last_error = $2 || COALESCE((
               SELECT '; page_views is in use by '
                   || pg_catalog.string_agg(COALESCE('process ' || l.pid, 'a prepared transaction'), ', ' ORDER BY l.pid)
@@ -162,6 +162,12 @@ impl Run {
     }
 }
 
+impl Run {
+    fn is_resumable(&self) -> bool {
+        self.status.is_resumable(self.cursor == self.target)
+    }
+}
+
 /// How a step counts a batch.
 #[derive(Clone, Copy)]
 struct Batch {
@@ -180,7 +186,7 @@ pub fn take(connection: &Connection, page_views: pg_sys::Oid, is_first: bool) ->
             requests::STOP.run(connection, SnapshotKind::Current, &[])?;
             Ok(if run.status.is_unfinished() { Step::Stopped } else { Step::Idle })
         }
-        Some(Request { action: Action::Start, batch_size, .. }) if run.status.is_unfinished() => {
+        Some(Request { action: Action::Start, batch_size, .. }) if run.is_resumable() => {
             let interrupted = is_first && run.status == Status::Running;
             resume(connection, batch_size, interrupted)?;
             Ok(Step::Resumed { interrupted })
@@ -201,21 +207,30 @@ pub fn take(connection: &Connection, page_views: pg_sys::Oid, is_first: bool) ->
     }
 }
 
-/// Writes the error of a failed step into the state row. `finally` is true if the run is given up.
+/// Writes the error of a failed step into the state row. `finally` is true if the run is given up: then the requests are gone,
+/// and the run has failed if there was one or a request to begin it.
 pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Result<(), ErrorReport> {
-    in_backfill_context(page_views, |connection| {
-        let arguments =
-            [pg_sys::Datum::from(finally), datum::text(message.as_bytes()), pg_sys::Datum::from(page_views)]
-                .map(Some);
+    in_backfill_context(catalog::table(c"backfill_state")?, |connection| {
+        let has_failed = finally && {
+            let request = requests::take_newest(connection)?;
+            let is_requested = request.is_some_and(|request| request.action == Action::Start);
+            is_requested || Run::read()?.status == Status::Running
+        };
+        let arguments = [
+            pg_sys::Datum::from(has_failed),
+            datum::text(message.as_bytes()),
+            pg_sys::Datum::from(page_views),
+        ]
+        .map(Some);
         FAIL.run(connection, SnapshotKind::Current, &arguments)?;
         Ok(())
     })
 }
 
-/// The conditions of a step. It sees what is committed, and acts as the owner of `page_views`. It waits for a
-/// lock at most for `site_stats.backfill_lock_timeout`.
+/// The conditions of a step. It sees what is committed, and acts as the owner of a table: of `page_views`, if
+/// it reads that. It waits for a lock at most for `site_stats.backfill_lock_timeout`.
 pub fn in_backfill_context<R>(
-    page_views: pg_sys::Oid,
+    table: pg_sys::Oid,
     work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
     error::require_writable(c"a backfill");
@@ -229,7 +244,7 @@ pub fn in_backfill_context<R>(
         (c"lock_timeout", timeout.as_c_str()),
     ];
     snapshot::with_snapshot(|| {
-        transaction::as_owner(page_views, || transaction::with_settings(&settings, || spi::connect(work)))
+        transaction::as_owner(table, || transaction::with_settings(&settings, || spi::connect(work)))
     })
 }
 
@@ -364,7 +379,7 @@ fn move_cursor(
     views_total: i64,
 ) -> Result<(), ErrorReport> {
     use state::columns::*;
-    let mut table = Table::open(c"backfill_state", COUNT as i32)?;
+    let mut table = Table::open(&tables::BACKFILL_STATE)?;
     let is_moved = table.write(&[KeyValue::Boolean(true)], None, |table, found| {
         if !found || (table.bigint(EPOCH), table.bigint(CURSOR)) != (run.epoch, run.cursor) {
             return Ok(Some(false));
@@ -426,6 +441,7 @@ fn require_one(written: Rows) -> Result<(), ErrorReport> {
 #[pg_extern(sql = false)]
 fn begin_backfill() -> Result<i64, ErrorReport> {
     let page_views = catalog::page_views()?;
+    requests::require_owner(page_views)?;
     by_hand(page_views, |connection| begin(connection, page_views, Status::Stopped, None, None))
 }
 

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgSqlErrorCode, log, pg_guard, pg_sys};
+use pgrx::{log, pg_guard, pg_sys};
 
 use crate::backfill::driver::{self, End, Runner};
 use crate::backfill::step::{self, Step};
@@ -17,11 +17,15 @@ use crate::backfill::{launch, requests};
 use crate::error;
 use crate::pg::locks::Mode;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
-use crate::pg::transaction::{Failure, as_owner, catch, in_transaction};
+use crate::pg::transaction::{Failure, as_owner, catch, in_transaction, with_settings};
 use crate::pg::{bgworker, catalog};
+use crate::settings;
 
 /// Failures in a row after which the run is given up, until `start_backfill()` is called.
 const MAX_FAILURES: u32 = 5;
+
+/// How long a new worker waits for uncommitted requests.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a new worker waits for another process to release the run lock.
 const HANDOVER: Duration = Duration::from_secs(10);
@@ -47,17 +51,26 @@ pub fn serve() -> Result<(), Failure> {
     let mut version = None;
     // The transaction that launched this process may not have committed yet.
     loop {
-        let page_views = match in_transaction(|| {
-            let page_views = catalog::page_views()?;
-            wait_for_requests(page_views);
-            Ok(as_owner(page_views, requests::is_wanted)?.then_some(page_views))
-        }) {
-            Ok(Some(page_views)) => page_views,
+        let is_installed = in_transaction(|| Ok(catalog::is_installed()))?;
+        if !is_installed {
+            return Ok(());
+        }
+        let page_views = in_transaction(catalog::page_views)?;
+        if !wait_for_requests(page_views)? {
+            log!("site_stats: backfill does not begin, since a request for it stays uncommitted");
+            return Ok(());
+        }
+        match in_transaction(|| as_owner(page_views, requests::is_wanted)) {
+            Ok(true) => {}
             // A worker without work exits without the run lock, which a `CALL backfill()` may need.
-            Ok(None) => return Ok(()),
-            Err(failure) if is_gone(&failure) => return Ok(()),
-            Err(failure) => return Err(failure),
-        };
+            Ok(false) => return Ok(()),
+            Err(_) if bgworker::is_stopping() || is_gone(page_views) => return Ok(()),
+            Err(failure) => {
+                // Otherwise the next call would launch another worker, which meets the same error.
+                note(page_views, &failure.message, true);
+                return Err(failure);
+            }
+        }
         if !take_run(page_views)? {
             return Ok(());
         }
@@ -85,9 +98,27 @@ pub fn serve() -> Result<(), Failure> {
     }
 }
 
-/// Waits until no request is uncommitted: the transaction that launched this process has ended then.
-fn wait_for_requests(page_views: pg_sys::Oid) {
-    requests::request_lock(page_views).acquire(Mode::Shared);
+/// Waits until no request is uncommitted: then the transaction that launched this process has ended. False if one stays, since
+/// a process must not hold a worker slot for a forgotten transaction. It waits in short transactions, so it holds no snapshot
+/// for long either.
+fn wait_for_requests(page_views: pg_sys::Oid) -> Result<bool, Failure> {
+    let began = Instant::now();
+    loop {
+        let timeout = settings::backfill_lock_timeout().as_millis().to_string();
+        let timeout = CString::new(timeout).unwrap_or_default();
+        let wait = in_transaction(|| {
+            with_settings(&[(c"lock_timeout", &timeout)], || {
+                requests::request_lock(page_views).acquire(Mode::Shared);
+                Ok(())
+            })
+        });
+        match wait {
+            Ok(()) => return Ok(true),
+            Err(failure) if !failure.is_contention() => return Err(failure),
+            Err(_) if began.elapsed() >= PATIENCE => return Ok(false),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Takes the run lock, and returns whether it did. Waits up to `HANDOVER` for a process that may be about to
@@ -167,7 +198,7 @@ impl Runner for Worker<'_> {
     }
 
     fn gives_up(&mut self, failure: &Failure, failures: u32) -> bool {
-        if is_gone(failure) {
+        if is_gone(self.page_views) {
             return true;
         }
         let is_last = failures >= MAX_FAILURES;
@@ -188,14 +219,10 @@ impl Runner for Worker<'_> {
     }
 }
 
-/// Whether the failure means that the extension has been dropped.
-pub fn is_gone(failure: &Failure) -> bool {
-    matches!(
-        failure.code,
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            | PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE
-            | PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME
-    )
+/// Whether the extension has been dropped, or made anew.
+fn is_gone(page_views: pg_sys::Oid) -> bool {
+    let is_there = in_transaction(|| Ok(catalog::is_installed() && catalog::page_views()? == page_views));
+    !is_there.unwrap_or(true)
 }
 
 /// Notes a failure in the state row, if that row can be written.

@@ -8,7 +8,7 @@
 //! The row of a path has the counter of its newest day beside that of all days. So a page view of today
 //! changes one row. When a newer day begins, the counter of the finished day moves to `daily_totals`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -16,14 +16,14 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::count::caches::{MissPredictor, TidCache};
 use crate::count::tally::{PathDelta, Tally, TextKey, in_order};
-use crate::count::{ROWS_PER_INSERT, WriterKind, slots, visitors};
+use crate::count::{ROWS_PER_INSERT, WriterKind, slots, tables, visitors};
+use crate::error;
 use crate::pg::datum::{self, Column};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 
 /// Columns of `path_totals`. In each table, the first columns are the primary key.
 pub mod path_totals {
     use super::Column;
-    pub const COUNT: i32 = 8;
     pub const SLOT: Column = 2;
     pub const EPOCH: Column = 3;
     pub const VIEWS: Column = 4;
@@ -36,7 +36,6 @@ pub mod path_totals {
 /// Columns of `daily_totals`.
 mod daily_totals {
     use super::Column;
-    pub const COUNT: i32 = 5;
     pub const EPOCH: Column = 4;
     pub const VIEWS: Column = 5;
 }
@@ -44,7 +43,6 @@ mod daily_totals {
 /// Columns of `site_totals`.
 mod site_totals {
     use super::Column;
-    pub const COUNT: i32 = 3;
     pub const EPOCH: Column = 2;
     pub const VISITORS: Column = 3;
 }
@@ -56,6 +54,7 @@ const NO_DAY: i32 = i32::MIN;
 const PATHS_KEPT: usize = 4096;
 
 thread_local! {
+    static IS_WRITING: Cell<bool> = const { Cell::new(false) };
     static PATHS: RefCell<TidCache> = RefCell::new(TidCache::new(PATHS_KEPT));
     static SITE: RefCell<TidCache> = RefCell::new(TidCache::new(64));
     static DAYS: RefCell<MissPredictor> = RefCell::default();
@@ -83,6 +82,7 @@ pub fn write(
     if tally.is_empty() {
         return Ok(Written::default());
     }
+    let _writing = Writing::begin()?;
     // SAFETY: the memory context lives until the end of the block. Nothing allocated in it leaves the block.
     unsafe {
         PgMemoryContexts::new("site_stats flush").switch_to(|_| {
@@ -91,6 +91,21 @@ pub fn write(
             write_counters(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
             Ok(Written { sessions_found: change.came })
         })
+    }
+}
+
+/// A write in progress. A trigger of the owner on a counter may run meanwhile, and must not begin another one.
+struct Writing;
+
+impl Writing {
+    fn begin() -> Result<Self, ErrorReport> {
+        if IS_WRITING.replace(true) { Err(error::nested_flush()) } else { Ok(Writing) }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        IS_WRITING.set(false);
     }
 }
 
@@ -127,7 +142,7 @@ fn write_paths(
     tids: &mut TidCache,
 ) -> Result<(), ErrorReport> {
     use path_totals::*;
-    let mut table = Table::open(c"path_totals", COUNT)?;
+    let mut table = Table::open(&tables::PATH_TOTALS)?;
     tids.belong_to(table.file());
     for (path, delta) in in_order(paths) {
         let key = [KeyValue::Text(path), KeyValue::Integer(slot)];
@@ -162,7 +177,7 @@ fn write_paths(
                     delta.last_view_id.into(),
                     day.into(),
                     day_views.into(),
-                ]);
+                ])?;
                 true
             };
             Ok(written.then_some(older))
@@ -177,7 +192,7 @@ fn write_paths(
 
 fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor) -> Result<(), ErrorReport> {
     use daily_totals::*;
-    let mut table = Table::open(c"daily_totals", COUNT)?;
+    let mut table = Table::open(&tables::DAILY_TOTALS)?;
     let row = |day: i32, path: &[u8], views: i64| {
         [day.into(), datum::text(path), slot.into(), epoch.into(), views.into()]
     };
@@ -197,7 +212,7 @@ fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor)
             table.write(&key, None, |table, found| {
                 predictor.record(found);
                 if !found {
-                    table.insert(&row(*day, path, *views));
+                    table.insert(&row(*day, path, *views))?;
                     return Ok(Some(()));
                 }
                 let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
@@ -215,7 +230,7 @@ fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor)
 
 fn write_site(epoch: i64, slot: i32, visitors: i64, tids: &mut TidCache) -> Result<(), ErrorReport> {
     use site_totals::*;
-    let mut table = Table::open(c"site_totals", COUNT)?;
+    let mut table = Table::open(&tables::SITE_TOTALS)?;
     tids.belong_to(table.file());
     write_at(&mut table, tids, &[KeyValue::Integer(slot)], |table, found| {
         let written = if found {
@@ -225,7 +240,7 @@ fn write_site(epoch: i64, slot: i32, visitors: i64, tids: &mut TidCache) -> Resu
                 (VISITORS, ColumnChange::Value((before + visitors).into())),
             ])?
         } else {
-            table.insert(&[slot.into(), epoch.into(), visitors.into()]);
+            table.insert(&[slot.into(), epoch.into(), visitors.into()])?;
             true
         };
         Ok(written.then_some(()))

@@ -12,6 +12,7 @@ pub mod pending;
 pub mod slots;
 pub mod state;
 pub mod sweep;
+pub mod tables;
 mod trigger;
 pub mod visitors;
 

@@ -1,33 +1,218 @@
 //! A page view as a row of `page_views`, and the scans of `page_views` without a plan.
+//!
+//! The owner may alter `page_views`: add columns, drop one and add it again, allow NULL, change a type, drop an index. So the
+//! layout of the table is looked up once after each change that the server announces. A row is read only after a look at its
+//! header: a value is not NULL because it is there, not because a constraint says so.
 
-use pgrx::pg_sys;
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::list::List;
 use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{memcx, pg_sys};
 
 pub use site_stats_tally::PageView;
 
 use crate::error;
 use crate::pg::datum::{self, Columns};
-use crate::pg::{catalog, scan, version};
+use crate::pg::spi::{self, Statement};
+use crate::pg::{catalog, scan, transaction, version};
 
-/// How many columns `page_views` has; later columns are the owner's own.
-pub const COLUMNS: usize = 5;
+/// The names of the columns, and the types that each may have.
+const COLUMNS: [(&str, &[pg_sys::Oid]); 5] = [
+    ("id", &[pg_sys::INT8OID]),
+    ("path", &[pg_sys::TEXTOID, pg_sys::VARCHAROID]),
+    ("page_type", &[pg_sys::TEXTOID, pg_sys::VARCHAROID]),
+    ("session_id", &[pg_sys::TEXTOID, pg_sys::VARCHAROID]),
+    ("viewed_at", &[pg_sys::TIMESTAMPTZOID]),
+];
+const ID: usize = 0;
+const SESSION_ID: usize = 3;
+const VIEWED_AT: usize = 4;
 
-/// Reads the page view in a row of `page_views`.
-///
-/// # Safety
-/// The tuple must be a row of `page_views` and outlive the result. It must have the columns of the install
-/// script, which are NOT NULL.
-pub unsafe fn view_of<'r>(tuple: pg_sys::HeapTuple) -> PageView<'r> {
-    // SAFETY: the caller guarantees a row of `page_views`; its columns are read in order, by their types.
-    let mut columns = unsafe { Columns::of((*tuple).t_data) };
-    PageView {
-        id: columns.bigint(),
-        path: columns.text(),
-        page_type: columns.text(),
-        session_id: columns.text(),
-        viewed_at: columns.bigint(),
+/// Where the columns of a page view are in the rows of `page_views`, and which indexes lead to it.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// Positions in a row, from 0, in the order of `COLUMNS`.
+    positions: [usize; COLUMNS.len()],
+    /// The index of a primary key that begins with the id.
+    by_id: Option<pg_sys::Oid>,
+    /// A btree over all rows that begins with session and time.
+    by_session: Option<pg_sys::Oid>,
+}
+
+thread_local! {
+    static LAYOUT: Cell<Option<(pg_sys::Oid, Layout)>> = const { Cell::new(None) };
+}
+
+/// Forgets the layout if `page_views` has changed. For `catalog::watch`.
+pub fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
+    if LAYOUT.get().is_some_and(|(page_views, _)| is_changed(page_views)) {
+        LAYOUT.set(None);
     }
 }
+
+impl Layout {
+    /// The layout of `page_views`.
+    ///
+    /// # Errors
+    /// 42703 if a column is missing, 42804 if it has a type that cannot be counted.
+    ///
+    /// # Safety
+    /// The relation must be `page_views`, open and locked.
+    pub unsafe fn of(relation: pg_sys::Relation) -> Result<Self, ErrorReport> {
+        // SAFETY: the caller guarantees an open relation.
+        let page_views = unsafe { (*relation).rd_id };
+        if let Some((known, layout)) = LAYOUT.get()
+            && known == page_views
+        {
+            return Ok(layout);
+        }
+        let changes = catalog::changes();
+        // SAFETY: the relation is open and locked.
+        let layout = unsafe {
+            let mut positions = [0; COLUMNS.len()];
+            for (position, (name, types)) in positions.iter_mut().zip(COLUMNS) {
+                *position = find_column(relation, name, types)?;
+            }
+            let by_id = index_on(relation, &positions[ID..=ID])
+                .filter(|index| *index == version::primary_key(relation));
+            let by_session = index_on(relation, &[positions[SESSION_ID], positions[VIEWED_AT]]);
+            Layout { positions, by_id, by_session }
+        };
+        if catalog::changes() == changes {
+            LAYOUT.set(Some((page_views, layout)));
+        }
+        Ok(layout)
+    }
+
+    /// Reads the page view in a row.
+    ///
+    /// # Errors
+    /// The name of a column that is NULL: such a row is no page view that can be counted.
+    ///
+    /// # Safety
+    /// The tuple must be a row of `page_views` that outlives the result, with this description.
+    pub unsafe fn read<'r>(
+        &self,
+        tuple: pg_sys::HeapTuple,
+        description: pg_sys::TupleDesc,
+    ) -> Result<PageView<'r>, &'static str> {
+        // SAFETY: the caller guarantees the row. Its columns have the types of `COLUMNS`. In a row without NULL whose first
+        // columns are ours, in their order, they are read where they lie.
+        unsafe {
+            let header = &*(*tuple).t_data;
+            let has_null = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0;
+            let count = usize::from(header.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16);
+            if !has_null && count >= COLUMNS.len() && self.positions == [0, 1, 2, 3, 4] {
+                let mut columns = Columns::of((*tuple).t_data);
+                return Ok(PageView {
+                    id: columns.bigint(),
+                    path: columns.text(),
+                    page_type: columns.text(),
+                    session_id: columns.text(),
+                    viewed_at: columns.bigint(),
+                });
+            }
+            let columns = usize::try_from((*description).natts).unwrap_or(0);
+            let mut values = vec![pg_sys::Datum::from(0); columns];
+            let mut nulls = vec![true; columns];
+            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let mut ours = [pg_sys::Datum::from(0); COLUMNS.len()];
+            for (n, position) in self.positions.into_iter().enumerate() {
+                if nulls[position] {
+                    return Err(COLUMNS[n].0);
+                }
+                ours[n] = values[position];
+            }
+            Ok(PageView {
+                id: ours[ID].value() as i64,
+                path: datum::text_bytes(ours[1]),
+                page_type: datum::text_bytes(ours[2]),
+                session_id: datum::text_bytes(ours[SESSION_ID]),
+                viewed_at: ours[VIEWED_AT].value() as i64,
+            })
+        }
+    }
+}
+
+/// The position of a column with this name and one of these types.
+///
+/// # Safety
+/// The relation must be open.
+unsafe fn find_column(
+    relation: pg_sys::Relation,
+    name: &'static str,
+    types: &[pg_sys::Oid],
+) -> Result<usize, ErrorReport> {
+    // SAFETY: the relation is open, and its description has a name and a type for each column.
+    unsafe {
+        let description = (*relation).rd_att;
+        let count = usize::try_from((*description).natts).unwrap_or(0);
+        let position = (0..count).find(|n| {
+            let column = &*version::attribute(description, *n);
+            !column.attisdropped && CStr::from_ptr(column.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+        });
+        let Some(position) = position else { return Err(error::no_column(name)) };
+        if !types.contains(&(*version::attribute(description, position)).atttypid) {
+            return Err(error::wrong_type(name));
+        }
+        Ok(position)
+    }
+}
+
+/// A valid btree over all rows whose keys begin with these columns, texts in the collation C.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn index_on(relation: pg_sys::Relation, positions: &[usize]) -> Option<pg_sys::Oid> {
+    // SAFETY: the relation is open. The list lives in the current memory context; each index is locked before it is looked at.
+    unsafe {
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        memcx::current_context(|context| {
+            let indexes = List::<pg_sys::Oid>::downcast_ptr_in_memcx(indexes, context)?;
+            indexes.iter().copied().find(|oid| {
+                let index = pg_sys::index_open(*oid, pg_sys::AccessShareLock as i32);
+                let is_it = leads_to(relation, index, positions);
+                pg_sys::index_close(index, pg_sys::NoLock as i32);
+                is_it
+            })
+        })
+    }
+}
+
+/// Whether an index is such a btree.
+///
+/// # Safety
+/// Both must be open.
+unsafe fn leads_to(relation: pg_sys::Relation, index: pg_sys::Relation, positions: &[usize]) -> bool {
+    // SAFETY: the caller guarantees open relations. An index has an entry for each key column in each of these arrays.
+    unsafe {
+        let form = &*(*index).rd_index;
+        let keys = usize::try_from(form.indnkeyatts).unwrap_or(0);
+        form.indisvalid
+            && form.indisready
+            // Rows of HOT chains that were broken before the index was made are not in it for every snapshot.
+            && !form.indcheckxmin
+            && (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && pg_sys::RelationGetIndexPredicate(index).is_null()
+            && keys >= positions.len()
+            && positions.iter().enumerate().all(|(n, position)| {
+                let column = &*version::attribute((*relation).rd_att, *position);
+                let is_text = column.atttypid != pg_sys::INT8OID && column.atttypid != pg_sys::TIMESTAMPTZOID;
+                usize::try_from(form.indkey.values.as_slice(keys)[n]) == Ok(*position + 1)
+                    && (!is_text || *(*index).rd_indcollation.add(n) == pg_sys::C_COLLATION_OID)
+            })
+    }
+}
+
+/// The page views of a session after a time, where no index leads to them.
+static SESSION_VIEWS: Statement = Statement::new(
+    "SELECT v.id, v.path, v.page_type, v.session_id, v.viewed_at
+      FROM ONLY site_stats.page_views AS v
+      WHERE v.session_id COLLATE \"C\" = $1 AND v.viewed_at > $2",
+    &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+);
 
 /// Calls `show` with the page views of a session after a time. `record_page_view()` asks for each page view,
 /// so a query would cost more than its answer. Its plan would depend on the planner's estimate of the newest
@@ -52,46 +237,91 @@ fn session_views_since(
     snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
-    let (table, index) = (catalog::page_views()?, catalog::table(c"page_views_session_id_viewed_at_idx")?);
+    let page_views = catalog::page_views()?;
+    let layout = current_layout(page_views)?;
+    let Some(index) = layout.by_session else {
+        return session_views_by_statement(page_views, session_id, time, snapshot, show);
+    };
     let conditions = [
         (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
         (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
     ];
-    scan::by_index(table, index, &conditions, snapshot, |tuple| {
+    scan::by_index(page_views, index, &conditions, snapshot, |tuple, description| {
         // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
-        show(&unsafe { view_of(tuple) });
+        if let Ok(view) = unsafe { layout.read(tuple, description) } {
+            show(&view);
+        }
         Ok(true)
+    })
+}
+
+/// The same by a query: slower, and right whatever indexes there are.
+fn session_views_by_statement(
+    page_views: pg_sys::Oid,
+    session_id: &[u8],
+    time: i64,
+    snapshot: pg_sys::Snapshot,
+    mut show: impl FnMut(&PageView),
+) -> Result<(), ErrorReport> {
+    let settings = [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
+    let arguments = [Some(datum::text(session_id)), Some(pg_sys::Datum::from(time))];
+    transaction::as_owner(page_views, || {
+        transaction::with_settings(&settings, || {
+            spi::connect(|connection| {
+                let rows = SESSION_VIEWS.read(connection, snapshot, &arguments)?;
+                for row in 0..rows.len() {
+                    let column = |column: usize| rows.text(row, column as i32 + 1);
+                    if let (Some(path), Some(page_type), Some(session_id)) =
+                        (column(1), column(2), column(SESSION_ID))
+                    {
+                        show(&PageView {
+                            id: rows.bigint(row, 1),
+                            path,
+                            page_type,
+                            session_id,
+                            viewed_at: rows.bigint(row, VIEWED_AT as i32 + 1),
+                        });
+                    }
+                }
+                Ok(())
+            })
+        })
     })
 }
 
 /// Calls `show` with the page views with `above < id <= up_to`, in the order of their ids, until it returns
 /// false. For batches: planning a query for each batch takes as long as counting some dozens of its rows.
+///
+/// # Errors
+/// 23502 if a row has NULL where a page view has a value, 42703, 42704 and 42804 if the table has been altered so that its rows
+/// cannot be read.
 pub fn views_between(
-    table: pg_sys::Oid,
+    page_views: pg_sys::Oid,
     above: i64,
     up_to: i64,
     mut show: impl FnMut(&PageView) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    // SAFETY: table and index exist, and are locked when they are opened. An index has at least one column.
-    let index = unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let key = version::primary_key(relation);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        let begins_with_id = key != pg_sys::InvalidOid && {
-            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
-            let first = (*(*index).rd_index).indkey.values.as_slice(1)[0];
-            pg_sys::index_close(index, pg_sys::NoLock as i32);
-            first == 1
-        };
-        begins_with_id.then_some(key)
-    };
-    let Some(index) = index else { return Err(error::no_primary_key()) };
+    let layout = current_layout(page_views)?;
+    let Some(index) = layout.by_id else { return Err(error::no_primary_key()) };
     let conditions = [
         (1, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT8GT, pg_sys::Datum::from(above)),
         (1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_INT8LE, pg_sys::Datum::from(up_to)),
     ];
     // SAFETY: `GetLatestSnapshot` needs an open transaction; a batch runs in one.
     let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
-    // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
-    scan::by_index(table, index, &conditions, snapshot, |tuple| show(&unsafe { view_of(tuple) }))
+    scan::by_index(page_views, index, &conditions, snapshot, |tuple, description| {
+        // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
+        show(&unsafe { layout.read(tuple, description) }.map_err(error::null_in_page_view)?)
+    })
+}
+
+/// The layout of the table, which stays locked.
+fn current_layout(page_views: pg_sys::Oid) -> Result<Layout, ErrorReport> {
+    // SAFETY: the table exists, and is locked when it is opened.
+    unsafe {
+        let relation = pg_sys::table_open(page_views, pg_sys::AccessShareLock as i32);
+        let layout = Layout::of(relation)?;
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        Ok(layout)
+    }
 }

@@ -12,7 +12,7 @@
 //! subtransactions, it also keeps with the innermost one. If that one rolls back, its writes are undone, and
 //! the outer tallies come back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -26,6 +26,9 @@ use crate::pg::snapshot;
 type SubxactId = pg_sys::SubTransactionId;
 
 thread_local! {
+    /// Whether this process calls `query_ends`, and the function that it calls next.
+    static WATCHES_QUERIES: Cell<bool> = const { Cell::new(false) };
+    static NEXT_EXECUTOR_END: Cell<pg_sys::ExecutorEnd_hook_type> = const { Cell::new(None) };
     static PENDING: RefCell<Pending> = const { RefCell::new(Pending::NONE) };
 }
 
@@ -81,6 +84,60 @@ pub fn put_back_tally(tally: Tally) {
         let (first, _) = pending.commands.unwrap_or((command, command));
         pending.commands = Some((first, command));
     });
+    come_first();
+}
+
+/// Takes care that the flush before the commit comes before what other extensions do then: the server calls the function first
+/// that was registered last. postgres_fdw commits its remote transactions there, and registers at its first connection.
+///
+/// The list of functions may not change while the server goes through it. That is after the portal of the last statement has
+/// ended. `transaction_ends` stays in its place, so a flush is never left out.
+fn come_first() {
+    // SAFETY: no function of the list is being called now. The library with ours is never unloaded.
+    unsafe {
+        if pg_sys::ActivePortal.is_null() || PENDING.with_borrow(|pending| pending.is_ending) {
+            return;
+        }
+        pg_sys::UnregisterXactCallback(Some(transaction_is_to_end), std::ptr::null_mut());
+        pg_sys::RegisterXactCallback(Some(transaction_is_to_end), std::ptr::null_mut());
+        if !WATCHES_QUERIES.replace(true) {
+            NEXT_EXECUTOR_END.set(pg_sys::ExecutorEnd_hook);
+            pg_sys::ExecutorEnd_hook = Some(query_ends);
+        }
+    }
+}
+
+/// The first function that the server calls when a transaction is to end.
+///
+/// # Safety
+/// Only the server may call it.
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_is_to_end(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut std::ffi::c_void,
+) {
+    use pg_sys::XactEvent::*;
+    if matches!(event, XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE) {
+        flush_before_end();
+    }
+}
+
+/// Called at the end of each query of a process that has counted something. A query may have made the first connection.
+///
+/// # Safety
+/// Only the server may call it.
+#[pg_guard]
+unsafe extern "C-unwind" fn query_ends(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: the server passes a query that runs, which the next function, or its own, ends.
+    unsafe {
+        match NEXT_EXECUTOR_END.get() {
+            Some(next) => next(query),
+            None => pg_sys::standard_ExecutorEnd(query),
+        }
+    }
+    if PENDING.with_borrow(|pending| pending.commands.is_some()) {
+        come_first();
+    }
 }
 
 /// To be called after a statement. Another extension may run a statement during the commit: that is flushed
@@ -164,10 +221,7 @@ unsafe extern "C-unwind" fn transaction_ends(
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            PENDING.with_borrow_mut(|pending| pending.is_ending = true);
-            if PENDING.with_borrow(|pending| pending.commands.is_some()) {
-                flush_at_end();
-            }
+            flush_before_end();
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
             PENDING.set(Pending::NONE);
@@ -205,6 +259,19 @@ unsafe extern "C-unwind" fn subtransaction_ends(
         }
         _ => {}
     });
+}
+
+/// Writes all that has been counted, before the transaction ends.
+fn flush_before_end() {
+    PENDING.with_borrow_mut(|pending| pending.is_ending = true);
+    if PENDING.with_borrow(|pending| pending.commands.is_some()) {
+        flush_at_end();
+    }
+    // The server has fired the deferred triggers. Those of the owner on our tables have queued more.
+    while snapshot::take_statement() {
+        // SAFETY: the transaction is open, and no query is running in it.
+        unsafe { pg_sys::AfterTriggerFireDeferred() };
+    }
 }
 
 /// Writes all that has been counted, at the end of a transaction or a subtransaction.

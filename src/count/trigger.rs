@@ -9,7 +9,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 
-use crate::count::page_view::{COLUMNS, PageView, view_of};
+use crate::count::page_view::{Layout, PageView};
 use crate::count::pending;
 use crate::count::state::Writer;
 use crate::error;
@@ -85,6 +85,10 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     if !is_ours {
         return Err(error::foreign_trigger());
     }
+    // SAFETY: looks at what kind of process this is.
+    if unsafe { pg_sys::IsLogicalWorker() } {
+        return Err(error::logical_worker());
+    }
     if event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE {
         return empty(page_views);
     }
@@ -105,12 +109,21 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     // An UPDATE leaves the old and the new version of a row at the same position of each table. The two
     // deltas often cancel out.
     loop {
-        let old = removed.as_mut().and_then(TransitionTable::next);
-        let new = added.as_mut().and_then(TransitionTable::next);
-        match (&old, &new) {
-            (None, None) => break,
-            (Some(old), Some(new)) if old.id == new.id && new.has_same_counters_as(old) => continue,
-            _ => {}
+        let (old, new) = (
+            removed.as_mut().and_then(TransitionTable::next),
+            added.as_mut().and_then(TransitionTable::next),
+        );
+        if old.is_none() && new.is_none() {
+            break;
+        }
+        // A row with NULL cannot come in, so one that leaves was never counted.
+        let old = old.and_then(Result::ok);
+        let new = new.transpose().map_err(error::null_in_page_view)?;
+        if let (Some(old), Some(new)) = (&old, &new)
+            && old.id == new.id
+            && new.has_same_counters_as(old)
+        {
+            continue;
         }
         if let Some(view) = &old
             && writer.counts(view.id)?
@@ -138,7 +151,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
 fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     pending::flush()?; // for the old epoch, which a rollback to a savepoint brings back
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
-    transaction::as_owner(page_views, || {
+    transaction::as_owner(catalog::table(c"backfill_state")?, || {
         transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
             spi::connect(|connection| EMPTY.run(connection, SnapshotKind::Current, &[]).map(|_| ()))
         })
@@ -151,6 +164,7 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
 struct TransitionTable {
     rows: *mut pg_sys::Tuplestorestate,
     slot: *mut pg_sys::TupleTableSlot,
+    layout: Layout,
     /// Memory for the detoasted values of the current row.
     scratch: PgMemoryContexts,
 }
@@ -172,30 +186,29 @@ impl TransitionTable {
             if rows.is_null() || pg_sys::tuplestore_tuple_count(rows) == 0 {
                 return Ok(None);
             }
-            let description = (*relation).rd_att;
-            if usize::try_from((*description).natts).unwrap_or(0) < COLUMNS {
-                return Err(error::not_installed("page_views"));
-            }
+            let layout = Layout::of(relation)?;
             let pointer = pg_sys::tuplestore_alloc_read_pointer(rows, pg_sys::EXEC_FLAG_REWIND as i32);
             pg_sys::tuplestore_select_read_pointer(rows, pointer);
             pg_sys::tuplestore_rescan(rows);
-            let slot = pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsMinimalTuple);
-            Ok(Some(TransitionTable { rows, slot, scratch: PgMemoryContexts::new("site_stats row") }))
+            let slot =
+                pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsMinimalTuple);
+            Ok(Some(TransitionTable { rows, slot, layout, scratch: PgMemoryContexts::new("site_stats row") }))
         }
     }
 
-    /// The next row. It is borrowed from the store, and valid until the next call.
-    fn next(&mut self) -> Option<PageView<'_>> {
-        // SAFETY: the slot is a minimal tuple slot, whose `tuple` has the header of a heap tuple. The row has
-        // at least `COLUMNS` columns, and has passed its constraints. The row before, which used the scratch
-        // memory, is gone.
+    /// The next row: a page view, or the name of a column that is NULL. It is borrowed from the store, and valid until the next
+    /// call.
+    fn next(&mut self) -> Option<Result<PageView<'_>, &'static str>> {
+        // SAFETY: the slot is a minimal tuple slot, whose `tuple` has the header of a heap tuple. The row is one of
+        // `page_views`, whose layout was looked up. The row before, which used the scratch memory, is gone.
         unsafe {
             if !pg_sys::tuplestore_gettupleslot(self.rows, true, false, self.slot) {
                 return None;
             }
             self.scratch.reset();
             let tuple = (*self.slot.cast::<pg_sys::MinimalTupleTableSlot>()).tuple;
-            self.scratch.switch_to(|_| Some(view_of(tuple)))
+            let description = (*self.slot).tts_tupleDescriptor;
+            self.scratch.switch_to(|_| Some(self.layout.read(tuple, description)))
         }
     }
 

@@ -22,13 +22,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::count::caches::{Digest, DigestSet, MissPredictor};
-use crate::count::{ROWS_PER_INSERT, WriterKind, page_view, state, tally};
+use crate::count::{ROWS_PER_INSERT, WriterKind, page_view, state, tables, tally};
 use crate::pg::datum::{self, Column};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::{catalog, snapshot};
 
 /// Columns of `sessions`. The first one is its primary key.
-const COLUMNS: i32 = 3;
 const EPOCH: Column = 2;
 const VIEWS: Column = 3;
 /// NULL, or no such column, means an exact count: version 0.1.0 has no lower bounds.
@@ -98,8 +97,8 @@ pub fn write(
     if deltas.values().any(|delta| *delta < 0) {
         state::hold(page_views)?; // the gate is locked before all rows
     }
-    let table = Table::open(c"sessions", COLUMNS)?;
-    let columns = if table.has_column(IS_LOWER_BOUND) { 4 } else { 3 };
+    let table = Table::open(&tables::SESSIONS)?;
+    let columns = table.columns();
     let mut sessions = Sessions { table, epoch, by, columns };
     let change = if by == WriterKind::Batch {
         MARKED.with_borrow_mut(|marked| {

@@ -17,6 +17,7 @@ use crate::pg::spi::Connection;
 use crate::pg::transaction::{Failure, as_owner, in_transaction};
 use crate::pg::{bgworker, catalog};
 use crate::record::heartbeat;
+use crate::settings;
 
 /// The `backend_type` in `pg_stat_activity`.
 const NAME: &str = "site_stats maintenance";
@@ -88,11 +89,13 @@ pub extern "C-unwind" fn site_stats_maintenance_main(_argument: pg_sys::Datum) {
         return;
     }
     bgworker::report_activity(c"site_stats: maintenance");
+    // The launcher waits for this process, and other databases wait for the launcher.
+    bgworker::limit_lock_waits(settings::backfill_lock_timeout());
     if let Err(failure) = maintain()
         && !bgworker::is_stopping()
         && !failure.is_contention()
         && !failure.is_cancellation()
-        && !worker::is_gone(&failure)
+        && in_transaction(|| Ok(catalog::is_installed())).unwrap_or(false)
     {
         log!("site_stats: maintenance failed: {}", failure.message);
     }
@@ -100,7 +103,7 @@ pub extern "C-unwind" fn site_stats_maintenance_main(_argument: pg_sys::Datum) {
 }
 
 fn maintain() -> Result<(), Failure> {
-    if !in_transaction(|| Ok(is_installed()))? {
+    if !in_transaction(|| Ok(catalog::is_installed()))? {
         return Ok(());
     }
     let found = in_transaction(|| {
@@ -137,10 +140,4 @@ fn repeat(
         }
     }
     Ok(())
-}
-
-fn is_installed() -> bool {
-    // SAFETY: the name is NUL-terminated, and `maintain` calls this in a transaction, as a look-up in a
-    // catalog needs.
-    unsafe { pg_sys::get_extension_oid(c"site_stats".as_ptr(), true) != pg_sys::InvalidOid }
 }

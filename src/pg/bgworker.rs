@@ -3,7 +3,7 @@
 //!
 //! Invariant: no setting of a database or role changes what such a process sees, or how long it lives.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -177,6 +177,12 @@ pub fn pin_settings() {
     // This process writes dirty blocks of a full buffer cache. They must not pile up in the operating system,
     // either: see `writeback`. A value in the server's configuration takes precedence.
     set(c"backend_flush_after", c"256kB", pg_sys::GucSource::PGC_S_DYNAMIC_DEFAULT);
+}
+
+/// Sets the longest time that this process waits for a lock.
+pub fn limit_lock_waits(time: Duration) {
+    let milliseconds = CString::new(time.as_millis().to_string()).unwrap_or_default();
+    set(c"lock_timeout", &milliseconds, pg_sys::GucSource::PGC_S_OVERRIDE);
 }
 
 fn set(name: &CStr, value: &CStr, source: pg_sys::GucSource::Type) {

@@ -51,9 +51,20 @@ pub fn table(name: &'static CStr) -> Result<pg_sys::Oid, ErrorReport> {
     Ok(found)
 }
 
+/// Whether the extension is installed in this database.
+pub fn is_installed() -> bool {
+    // SAFETY: the name ends in NUL. The look-up needs a transaction; the callers run in one.
+    unsafe { pg_sys::get_extension_oid(c"site_stats".as_ptr(), true) != pg_sys::InvalidOid }
+}
+
 /// The table `site_stats.page_views`.
 pub fn page_views() -> Result<pg_sys::Oid, ErrorReport> {
     table(c"page_views")
+}
+
+/// How many changes this process has heard of. What is looked up while this number rises must not be kept.
+pub fn changes() -> u64 {
+    CHANGES.get()
 }
 
 /// Sends a relcache invalidation for a relation: to every process when this transaction commits, to this

@@ -61,7 +61,7 @@ pub fn by_index(
     index: pg_sys::Oid,
     conditions: &[Condition; 2],
     snapshot: pg_sys::Snapshot,
-    mut show: impl FnMut(pg_sys::HeapTuple) -> Result<bool, ErrorReport>,
+    mut show: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
     let mut keys = [pg_sys::ScanKeyData::default(); 2];
     // SAFETY: table and index are locked when they are opened. The snapshot is registered as long as the scan
@@ -80,7 +80,7 @@ pub fn by_index(
         let mut goes_on = true;
         while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
             let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
-            goes_on = show(tuple)?;
+            goes_on = show(tuple, (*relation).rd_att)?;
             pgrx::check_for_interrupts!();
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);

@@ -33,6 +33,31 @@ pub fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> R
     pgrx::Spi::connect_mut(|_client| work(&Connection(PhantomData)))
 }
 
+/// Runs `work` with a connection to SPI that lets a procedure commit.
+pub fn connect_nonatomic<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
+    // SAFETY: this runs in the transaction of the call. `SPI_OPT_NONATOMIC` lets the procedure commit.
+    let code = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+    if code < 0 {
+        return Err(error::internal("SPI_connect_ext", code));
+    }
+    let result = work();
+    // SAFETY: closes the connection made above. An error closes it with the transaction.
+    unsafe { pg_sys::SPI_finish() };
+    result
+}
+
+/// Commits, and begins a READ COMMITTED transaction: a step needs that level, whatever the session's default
+/// is.
+pub fn commit() {
+    // SAFETY: the SPI connection is not atomic, and `may_commit` has checked the caller. The new transaction
+    // has no snapshot yet, so its isolation level can still change.
+    unsafe {
+        pg_sys::SPI_commit();
+        pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
+        pg_sys::XactReadOnly = false;
+    }
+}
+
 /// A statement of this extension: fixed text with parameters.
 pub struct Statement {
     text: &'static str,
@@ -53,11 +78,7 @@ impl Statement {
         see: SnapshotKind,
         arguments: &[Option<pg_sys::Datum>],
     ) -> Result<Rows<'c>, ErrorReport> {
-        debug_assert_eq!(arguments.len(), self.parameters.len());
-        let mut values: Vec<pg_sys::Datum> =
-            arguments.iter().map(|argument| argument.unwrap_or(pg_sys::Datum::from(0))).collect();
-        let nulls: Vec<std::ffi::c_char> =
-            arguments.iter().map(|argument| if argument.is_some() { b' ' } else { b'n' } as _).collect();
+        let (mut values, nulls) = self.arrays(arguments);
         let plan = self.plan()?;
         // SAFETY: `_connection` shows that SPI is connected. The plan is a kept one. Each array has an
         // element for each parameter, of its type. SPI itself pushes the latest snapshot while the statement
@@ -82,10 +103,48 @@ impl Statement {
                 ),
             }
         };
+        self.rows(code)
+    }
+
+    /// Runs a statement that only reads, under a snapshot.
+    pub fn read<'c>(
+        &self,
+        _connection: &'c Connection,
+        snapshot: pg_sys::Snapshot,
+        arguments: &[Option<pg_sys::Datum>],
+    ) -> Result<Rows<'c>, ErrorReport> {
+        let (mut values, nulls) = self.arrays(arguments);
+        let plan = self.plan()?;
+        // SAFETY: an SPI connection is open; the plan is a kept one, and the arrays have an element for each parameter. The
+        // caller keeps the snapshot.
+        let code = unsafe {
+            pg_sys::SPI_execute_snapshot(
+                plan,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                snapshot,
+                std::ptr::null_mut(),
+                true,
+                false,
+                0,
+            )
+        };
+        self.rows(code)
+    }
+
+    fn arrays(&self, arguments: &[Option<pg_sys::Datum>]) -> (Vec<pg_sys::Datum>, Vec<std::ffi::c_char>) {
+        debug_assert_eq!(arguments.len(), self.parameters.len());
+        let values = arguments.iter().map(|argument| argument.unwrap_or(pg_sys::Datum::from(0))).collect();
+        let nulls =
+            arguments.iter().map(|argument| if argument.is_some() { b' ' } else { b'n' } as _).collect();
+        (values, nulls)
+    }
+
+    fn rows<'c>(&self, code: i32) -> Result<Rows<'c>, ErrorReport> {
         if code < 0 {
             return Err(error::internal("SPI_execute_plan", code));
         }
-        // SAFETY: the statement that has just run has set both.
+        // SAFETY: written by the statement just run.
         let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
         Ok(Rows { table, count: usize::try_from(processed).unwrap_or(usize::MAX), connection: PhantomData })
     }

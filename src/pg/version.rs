@@ -42,6 +42,28 @@ pub unsafe fn holds_lock(lock: &pg_sys::LOCKTAG, mode: c_int) -> bool {
     }
 }
 
+/// The description of a column of a row, counted from 0.
+///
+/// # Safety
+/// The description must be whole, and have the column.
+pub unsafe fn attribute(
+    description: pg_sys::TupleDesc,
+    column: usize,
+) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: the caller guarantees the column. From version 18 on, the descriptions follow an array of as many short ones.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return (*description).attrs.as_ptr().add(column);
+        #[cfg(feature = "pg18")]
+        return (*description)
+            .compact_attrs
+            .as_ptr()
+            .add(usize::try_from((*description).natts).unwrap_or(0))
+            .cast::<pg_sys::FormData_pg_attribute>()
+            .add(column);
+    }
+}
+
 /// The index of the primary key, or `InvalidOid`.
 ///
 /// # Safety

@@ -8,6 +8,7 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use super::definition::Way;
 use super::{ColumnChange, Table};
 use crate::error;
 use crate::pg::datum::Column;
@@ -22,6 +23,9 @@ impl Table {
     /// Updates columns of the current row. False, without any change, if another transaction changed the row
     /// first.
     pub fn update(&mut self, changes: &[(Column, ColumnChange)]) -> Result<bool, ErrorReport> {
+        if self.way == Way::Executor {
+            return self.update_by_statement(changes);
+        }
         let mut columns = [0; MOST_COLUMNS];
         let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
         let mut nulls = [false; MOST_COLUMNS];
@@ -59,6 +63,9 @@ impl Table {
 
     /// Deletes the current row. False, without any change, if another transaction changed the row first.
     pub fn delete(&mut self) -> Result<bool, ErrorReport> {
+        if self.way == Way::Executor {
+            return self.delete_by_statement();
+        }
         // SAFETY: the slot holds the current row, so its tid is that of a row.
         unsafe { self.remove((*self.slot).tts_tid) }
     }
@@ -78,10 +85,17 @@ impl Table {
 
     /// Inserts a row whose key no other transaction can insert. The values are those of the first columns;
     /// the other columns are NULL.
-    pub fn insert(&mut self, values: &[pg_sys::Datum]) {
+    ///
+    /// # Errors
+    /// 23505 if an index of the owner does not allow the row.
+    pub fn insert(&mut self, values: &[pg_sys::Datum]) -> Result<(), ErrorReport> {
+        if self.way == Way::Executor {
+            return self.insert_by_statement(values);
+        }
         let tuple = self.form(values);
         // SAFETY: `form` made a tuple of this table; the caller guarantees a new key.
         unsafe { self.put(tuple) };
+        Ok(())
     }
 
     /// Inserts a tuple into the table and its indexes, and frees it. Returns its tid.
@@ -107,6 +121,9 @@ impl Table {
     /// later one has an entry there. The later one meets the earlier row, deletes its own row, and only then
     /// waits, in `find`.
     pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> Result<bool, ErrorReport> {
+        if self.way != Way::Direct {
+            return self.insert_by_statement_unless_there(values);
+        }
         let tuple = self.form(values);
         // SAFETY: `form` made a tuple of this table. It is freed after its last use.
         unsafe {
@@ -141,6 +158,10 @@ impl Table {
     /// row only after `index_next` has added it. The values are those of the first columns; the other columns
     /// are NULL.
     pub fn insert_without_indexes<'r>(&mut self, rows: impl Iterator<Item = &'r [pg_sys::Datum]>) {
+        if self.way != Way::Direct {
+            self.by_statement.extend(rows.map(<[_]>::to_vec));
+            return;
+        }
         // SAFETY: each slot has as many values as the table has columns, and all are set. The values live
         // until the flush ends.
         unsafe {
@@ -176,6 +197,9 @@ impl Table {
     /// Adds the next of these rows to the indexes. False, and the row is deleted again, as in
     /// `insert_or_yield`.
     pub fn index_next(&mut self) -> Result<bool, ErrorReport> {
+        if let Some(row) = self.by_statement.pop_front() {
+            return self.insert_by_statement_unless_there(&row);
+        }
         let Some(slot) = self.without_indexes.pop_front() else { return Ok(false) };
         self.spare.push(slot);
         // SAFETY: `heap_multi_insert` has put the slot's row into this table, and its tid into the slot.
@@ -206,7 +230,10 @@ impl Table {
         match result {
             pg_sys::TM_Result::TM_Ok => Ok(true),
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Ok(false),
-            code => Err(error::internal(&format!("writing {}", self.name.to_string_lossy()), code as i32)),
+            code => Err(error::internal(
+                &format!("writing {}", self.definition.name.to_string_lossy()),
+                code as i32,
+            )),
         }
     }
 

@@ -109,8 +109,7 @@ impl Table {
     /// Whether the current row has this key.
     fn has_key(&self, key: &[KeyValue]) -> bool {
         (1..).zip(key).all(|(column, value)| match *value {
-            // SAFETY: the column of the key is a `text`; the value is read while its row is the current row.
-            KeyValue::Text(bytes) => unsafe { datum::text_bytes(self.value(column)) == bytes },
+            KeyValue::Text(bytes) => self.text(column) == bytes,
             KeyValue::Integer(number) | KeyValue::Day(number) => self.integer(column) == number,
             KeyValue::Boolean(is_true) => self.boolean(column) == is_true,
         })
@@ -233,25 +232,25 @@ impl Table {
         Tid::from(unsafe { (*self.slot).tts_tid })
     }
 
-    /// The bytes of a `text` of the current row.
+    /// The bytes of a `text` of the current row; NULL is empty.
     pub fn text(&self, column: Column) -> &[u8] {
         // SAFETY: the callers have found a row, and name a `text` column of it.
-        unsafe { datum::text_bytes(self.value(column)) }
+        self.value(column).map_or(b"", |value| unsafe { datum::text_bytes(value) })
     }
 
     /// A `boolean` of the current row; NULL is false.
     pub fn boolean(&self, column: Column) -> bool {
-        self.value(column).value() as u8 != 0
+        self.value(column).is_some_and(|value| value.value() as u8 != 0)
     }
 
-    /// A `bigint` of the current row.
+    /// A `bigint` of the current row; NULL is 0.
     pub fn bigint(&self, column: Column) -> i64 {
-        self.value(column).value() as i64
+        self.value(column).map_or(0, |value| value.value() as i64)
     }
 
-    /// An `integer` or a `date` of the current row.
+    /// An `integer` or a `date` of the current row; NULL is 0.
     pub fn integer(&self, column: Column) -> i32 {
-        self.value(column).value() as i32
+        self.value(column).map_or(0, |value| value.value() as i32)
     }
 
     /// The tuple of the current row, in its buffer.
@@ -260,14 +259,15 @@ impl Table {
         unsafe { (*self.slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple }
     }
 
-    pub(super) fn value(&self, column: Column) -> pg_sys::Datum {
+    pub(super) fn value(&self, column: Column) -> Option<pg_sys::Datum> {
         // SAFETY: the callers have found a row, and name one of its columns. The first call deforms all
         // columns.
         unsafe {
             if (*self.slot).tts_nvalid == 0 {
                 pg_sys::slot_getsomeattrs_int(self.slot, (*(*self.relation).rd_att).natts);
             }
-            *(*self.slot).tts_values.add(column as usize - 1)
+            let column = column as usize - 1;
+            (!*(*self.slot).tts_isnull.add(column)).then(|| *(*self.slot).tts_values.add(column))
         }
     }
 }

@@ -10,22 +10,24 @@
 //! transaction still comes first, the write returns `false`, and the caller finds the row again.
 
 use std::collections::VecDeque;
-use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
 use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::error;
 use crate::pg::datum::Column;
 use crate::pg::indexes::Indexes;
 use crate::pg::tid::Tid;
 use crate::pg::{catalog, snapshot, version};
 
+use definition::{Definition, Way};
+
 mod blocks;
 mod change;
+pub mod definition;
 mod find;
+mod statement;
 
 /// The value of a column of the primary key.
 #[derive(Clone, Copy)]
@@ -65,7 +67,8 @@ impl Hash for KeyValue<'_> {
 
 /// An open aggregate table, and its current row: the row found last.
 pub struct Table {
-    name: &'static CStr,
+    definition: &'static Definition,
+    way: Way,
     relation: pg_sys::Relation,
     /// The index of the primary key, and the scan of it. `None` as long as each row was found at its
     /// remembered tid.
@@ -85,6 +88,8 @@ pub struct Table {
     written: Option<Tid>,
     /// New rows that are in the table and in no index yet.
     without_indexes: VecDeque<*mut pg_sys::TupleTableSlot>,
+    /// New rows that statements are to insert, in place of `without_indexes`.
+    by_statement: VecDeque<Vec<pg_sys::Datum>>,
     /// Free slots for more of these rows.
     spare: Vec<*mut pg_sys::TupleTableSlot>,
 }
@@ -97,30 +102,27 @@ struct Walk {
 }
 
 impl Table {
-    /// Opens a table of site_stats that has at least so many columns. All belongs to the current memory
-    /// context and resource owner, which clean up after an error.
-    pub fn open(name: &'static CStr, columns: i32) -> Result<Self, ErrorReport> {
-        let oid = catalog::table(name)?;
+    /// Opens a table of site_stats. All belongs to the current memory context and resource owner, which clean
+    /// up after an error.
+    ///
+    /// # Errors
+    /// 55000 if the table is not there, or has been altered so that its rows cannot be written right.
+    pub fn open(definition: &'static Definition) -> Result<Self, ErrorReport> {
+        let oid = catalog::table(definition.name)?;
         // SAFETY: the table exists, and is locked when it is opened. The callers run in a transaction, in
         // which the snapshot and the command id are valid.
         unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+            let (definition, way) = definition::way_to_write(relation, definition)?;
             let key = version::primary_key(relation);
-            // The table must be as our install script made it: the code below writes heap tuples and scans
-            // the primary key.
-            if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID
-                || (*(*relation).rd_att).natts < columns
-                || key == pg_sys::InvalidOid
-            {
-                return Err(error::not_installed(&name.to_string_lossy()));
-            }
             let dirty = pg_sys::palloc0(size_of::<pg_sys::SnapshotData>()).cast::<pg_sys::SnapshotData>();
             (*dirty).snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
             let slot = pg_sys::table_slot_create(relation, null_mut());
             let command = pg_sys::GetCurrentCommandId(true);
             let snapshot = snapshot::uses_one_snapshot().then(|| pg_sys::GetTransactionSnapshot());
             Ok(Table {
-                name,
+                definition,
+                way,
                 relation,
                 key,
                 walk: None,
@@ -132,6 +134,7 @@ impl Table {
                 blocks: known_length(relation),
                 written: None,
                 without_indexes: VecDeque::new(),
+                by_statement: VecDeque::new(),
                 spare: Vec::new(),
             })
         }
@@ -161,10 +164,19 @@ impl Table {
         unsafe { (*self.relation).rd_id }
     }
 
-    /// Whether the table has this column. A table of an older version of the extension may lack it.
+    /// How many columns of ours the table has. A table of an older version of the extension may lack some.
+    pub fn columns(&self) -> usize {
+        self.definition.columns.len()
+    }
+
+    /// Whether the table has this column of ours.
     pub fn has_column(&self, column: Column) -> bool {
-        // SAFETY: the relation is open from `open` to `close`.
-        unsafe { (*(*self.relation).rd_att).natts >= i32::from(column) }
+        usize::try_from(column).is_ok_and(|column| column <= self.columns())
+    }
+
+    /// Whether rows are written past the executor.
+    pub fn is_written_directly(&self) -> bool {
+        self.way != Way::Executor
     }
 
     /// The oid of the table, and the number of its file.

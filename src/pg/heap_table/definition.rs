@@ -1,0 +1,225 @@
+//! How a table of ours is defined, and how its rows may be written as it is now.
+//!
+//! An owner may alter a table: add a trigger, a constraint, a column, change a type. The server announces each change, so the
+//! shape of a table is checked once after each announcement. What direct writes cannot do right is left to the executor, and
+//! what nothing can do right is refused.
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+use pgrx::list::List;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{memcx, pg_sys};
+
+use crate::error;
+use crate::pg::spi::Statement;
+use crate::pg::{catalog, version};
+
+/// A table as the install script makes it, with the statements that the executor needs to write it.
+pub struct Definition {
+    pub name: &'static CStr,
+    /// The columns in their order. Columns of the owner may follow.
+    pub columns: &'static [ColumnDefinition],
+    /// How many of them are the primary key. Its texts are of collation C.
+    pub keys: usize,
+    /// The CHECK constraints of the install script.
+    pub checks: u16,
+    /// The table as an older version of the extension made it.
+    pub older: Option<&'static Definition>,
+    /// Takes a value for each column, and returns all columns as they are stored.
+    pub insert: Statement,
+    /// The same, and inserts nothing if the primary key is there.
+    pub insert_unless_there: Statement,
+    /// Takes a value for each column and the row's tid, and returns all columns as they are stored.
+    pub update: Statement,
+    /// Takes the row's tid.
+    pub delete: Statement,
+}
+
+/// A column of such a table.
+pub struct ColumnDefinition {
+    pub name: &'static str,
+    pub column_type: pg_sys::Oid,
+    pub is_nullable: bool,
+}
+
+/// A column that is NOT NULL.
+pub const fn column(name: &'static str, column_type: pg_sys::Oid) -> ColumnDefinition {
+    ColumnDefinition { name, column_type, is_nullable: false }
+}
+
+/// A column that may be NULL.
+pub const fn nullable(name: &'static str, column_type: pg_sys::Oid) -> ColumnDefinition {
+    ColumnDefinition { name, column_type, is_nullable: true }
+}
+
+/// How the rows of a table are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Directly: the table is as the install script made it, in all that matters.
+    Direct,
+    /// Directly, but for rows whose key another transaction may insert at the same time. The table is decoded: the insertion
+    /// of a key that is there, and its removal, would be two changes too many.
+    Decoded,
+    /// By the executor, because of the owner's triggers, constraints, defaults, rules or unique indexes.
+    Executor,
+}
+
+thread_local! {
+    /// Tables whose shape was checked, each as long as no change of it is announced.
+    static CHECKED: RefCell<Vec<(pg_sys::Oid, &'static Definition, Way)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Forgets what is known of changed tables. To be given to `catalog::watch`.
+pub fn note_change(is_changed: &dyn Fn(pg_sys::Oid) -> bool) {
+    CHECKED.with_borrow_mut(|checked| checked.retain(|(table, ..)| !is_changed(*table)));
+}
+
+/// The definition that a table has, this one or an older one, and how its rows are to be written.
+///
+/// # Errors
+/// 55000 if they cannot be written right in any way.
+///
+/// # Safety
+/// The relation must be open and locked.
+pub unsafe fn way_to_write(
+    relation: pg_sys::Relation,
+    definition: &'static Definition,
+) -> Result<(&'static Definition, Way), ErrorReport> {
+    // SAFETY: the relation is open.
+    let table = unsafe { (*relation).rd_id };
+    let known = CHECKED.with_borrow(|checked| checked.iter().find(|(known, ..)| *known == table).copied());
+    if let Some((_, definition, way)) = known {
+        return Ok((definition, way));
+    }
+    let changes = catalog::changes();
+    // SAFETY: the relation is open and locked.
+    let (definition, way) = unsafe {
+        let definition = match (altered_column(relation, definition), definition.older) {
+            (None, _) => definition,
+            (Some(_), Some(older)) if altered_column(relation, older).is_none() => older,
+            (Some(column), _) => return Err(error::altered_column(definition.name, column)),
+        };
+        require_storage(relation, definition)?;
+        let way = if has_own_rules(relation, definition) || has_own_unique_index(relation, definition)? {
+            Way::Executor
+        } else if is_decoded() {
+            Way::Decoded
+        } else {
+            Way::Direct
+        };
+        (definition, way)
+    };
+    if catalog::changes() == changes {
+        CHECKED.with_borrow_mut(|checked| checked.push((table, definition, way)));
+    }
+    Ok((definition, way))
+}
+
+/// The first column that is not as the definition has it.
+///
+/// # Safety
+/// The relation must be open.
+unsafe fn altered_column(
+    relation: pg_sys::Relation,
+    definition: &'static Definition,
+) -> Option<&'static str> {
+    // SAFETY: the relation is open, and its description has a name and a type for each column.
+    unsafe {
+        let description = (*relation).rd_att;
+        let count = usize::try_from((*description).natts).unwrap_or(0);
+        let altered = definition.columns.iter().enumerate().find(|(n, expected)| {
+            if *n >= count {
+                return true;
+            }
+            let found = &*version::attribute(description, *n);
+            let is_key_text = *n < definition.keys && expected.column_type == pg_sys::TEXTOID;
+            found.attisdropped
+                || CStr::from_ptr(found.attname.data.as_ptr()).to_bytes() != expected.name.as_bytes()
+                || found.atttypid != expected.column_type
+                || !(found.attnotnull || expected.is_nullable)
+                || (is_key_text && found.attcollation != pg_sys::C_COLLATION_OID)
+        });
+        altered.map(|(_, column)| column.name)
+    }
+}
+
+/// Checks that the table is a heap with a primary key on the first columns.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn require_storage(relation: pg_sys::Relation, definition: &Definition) -> Result<(), ErrorReport> {
+    // SAFETY: the relation is open. Its key's index is locked before it is looked at.
+    unsafe {
+        if (*relation).rd_amhandler != pg_sys::Oid::from(pg_sys::F_HEAP_TABLEAM_HANDLER) {
+            return Err(error::wrong_access_method(definition.name));
+        }
+        let key = version::primary_key(relation);
+        let has_key = key != pg_sys::InvalidOid && {
+            let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
+            let form = &*(*index).rd_index;
+            let columns = form.indkey.values.as_slice(usize::try_from(form.indnatts).unwrap_or(0));
+            let is_it = form.indisvalid
+                && form.indisready
+                && usize::try_from(form.indnkeyatts) == Ok(definition.keys)
+                && columns.iter().take(definition.keys).zip(1..).all(|(column, n)| *column == n);
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+            is_it
+        };
+        if has_key { Ok(()) } else { Err(error::altered_primary_key(definition.name)) }
+    }
+}
+
+/// Whether the owner wants more done with a row than that it is stored.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn has_own_rules(relation: pg_sys::Relation, definition: &Definition) -> bool {
+    // SAFETY: the relation is open; the pointers of its entry are null or good.
+    unsafe {
+        let description = (*relation).rd_att;
+        let constraints = (*description).constr.as_ref();
+        let has_own_constraint = constraints.is_some_and(|constraints| {
+            constraints.num_check > definition.checks || constraints.has_generated_stored
+        });
+        let count = usize::try_from((*description).natts).unwrap_or(0);
+        let mut own_columns = (definition.columns.len()..count).map(|n| &*version::attribute(description, n));
+        !(*relation).trigdesc.is_null()
+            || !(*relation).rd_rules.is_null()
+            || has_own_constraint
+            || own_columns.any(|column| !column.attisdropped && (column.attnotnull || column.atthasdef))
+    }
+}
+
+/// Whether there is an index beside the primary key that may refuse a row.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn has_own_unique_index(
+    relation: pg_sys::Relation,
+    definition: &Definition,
+) -> Result<bool, ErrorReport> {
+    // SAFETY: the relation is open; its list of indexes lives in the current memory context, and each index is locked before it
+    // is looked at.
+    unsafe {
+        let key = version::primary_key(relation);
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        let is_there = memcx::current_context(|context| {
+            let indexes = List::<pg_sys::Oid>::downcast_ptr_in_memcx(indexes, context)?;
+            Some(indexes.iter().filter(|index| **index != key).any(|index| {
+                let index = pg_sys::index_open(*index, pg_sys::AccessShareLock as i32);
+                let form = &*(*index).rd_index;
+                let may_refuse = form.indisunique || form.indisexclusion;
+                pg_sys::index_close(index, pg_sys::NoLock as i32);
+                may_refuse
+            }))
+        });
+        is_there.ok_or_else(|| error::altered_primary_key(definition.name))
+    }
+}
+
+/// Whether changes of rows are written to the log in a form that can be decoded.
+fn is_decoded() -> bool {
+    // SAFETY: a plain integer of this process, which only a restart of the server changes.
+    unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32 }
+}
