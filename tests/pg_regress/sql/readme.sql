@@ -39,7 +39,7 @@ SELECT * FROM site_stats.check_totals() WHERE aggregate LIKE 'site_totals%';
 
 SELECT site_stats.start_backfill();
 
-SELECT site_stats.wait_for_backfill();
+CALL site_stats.await_backfill();
 
 SELECT status, views_done, views_total, percent, sessions_found FROM site_stats.backfill_progress;
 
