@@ -11,6 +11,7 @@ pub mod page_view;
 pub mod pending;
 pub mod slots;
 pub mod state;
+mod subxact_tallies;
 pub mod sweep;
 pub mod tables;
 mod trigger;

@@ -7,7 +7,7 @@
 //! much more.
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
+use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::count::page_view::{Layout, PageView};
 use crate::count::pending;
@@ -15,7 +15,7 @@ use crate::count::state::Writer;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
-use crate::pg::{catalog, transaction};
+use crate::pg::{catalog, fmgr, transaction};
 
 /// Voids all counts, since no page view is left. An unfinished backfill has nothing left to count.
 static EMPTY: Statement = Statement::new(
@@ -29,50 +29,26 @@ static EMPTY: Statement = Statement::new(
     &[],
 );
 
-crate::pg::fmgr::finfo_v1!(pg_finfo_count_page_views_wrapper);
-crate::pg::fmgr::finfo_v1!(pg_finfo_count_changed_page_views_wrapper);
+// Not a `pg_trigger` of pgrx, which panics when it is called in any other way.
+fmgr::sql_function!(count_page_views_wrapper, pg_finfo_count_page_views_wrapper, answer_trigger);
 
-/// The trigger function for INSERT and TRUNCATE. It is not a `pg_trigger` of pgrx, which panics in any other
-/// call.
-///
-/// # Safety
-/// Only the server may call it.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn count_page_views_wrapper(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the server calls this function with its own call data.
-    unsafe { answer_trigger(call) }
-}
+// The same for UPDATE and DELETE, under a name that the library of version 0.1.0 does not have. A session that has loaded that
+// library can live on after an update. It must not subtract page views: it does not know that a session's count can be a lower
+// bound.
+fmgr::sql_function!(
+    count_changed_page_views_wrapper,
+    pg_finfo_count_changed_page_views_wrapper,
+    answer_trigger
+);
 
-/// The same for UPDATE and DELETE, under a name that the library of version 0.1.0 does not have. A session
-/// that has loaded that library can live on after an update. It must not subtract page views: it does not
-/// know that a session's count can be a lower bound.
-///
-/// # Safety
-/// Only the server may call it.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn count_changed_page_views_wrapper(
-    call: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
-    // SAFETY: the server calls this function with its own call data.
-    unsafe { answer_trigger(call) }
-}
-
-/// # Safety
-/// `call` must be the call data of the server.
-unsafe fn answer_trigger(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the caller guarantees the server's call data. The context of a trigger call is `TriggerData`,
-    // which outlives the call.
+fn answer_trigger(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
+    // SAFETY: the context of a trigger call is `TriggerData`, which outlives the call.
     let change = unsafe {
-        let context = (*call).context;
-        let is_trigger = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
-        if is_trigger { context.cast::<pg_sys::TriggerData>().as_ref() } else { None }
+        let is_trigger = !call.context.is_null() && (*call.context).type_ == pg_sys::NodeTag::T_TriggerData;
+        if is_trigger { call.context.cast::<pg_sys::TriggerData>().as_ref() } else { None }
     };
-    if let Err(report) = change.ok_or_else(error::foreign_trigger).and_then(count_change) {
-        report.report(PgLogLevel::ERROR);
-    }
-    pg_sys::Datum::from(0)
+    change.ok_or_else(error::foreign_trigger).and_then(count_change)?;
+    Ok(pg_sys::Datum::from(0))
 }
 
 fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {

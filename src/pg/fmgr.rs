@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys;
 
+use crate::pg::datum;
+
 /// Declares that a function uses version 1 of the server's calling convention, as all functions do. The
 /// argument is `pg_finfo_` followed by the name of the function.
 macro_rules! finfo_v1 {
@@ -15,6 +17,41 @@ macro_rules! finfo_v1 {
     };
 }
 pub(crate) use finfo_v1;
+
+/// Defines a function for the server to call by the name of its symbol. It passes the call on, and raises an error as it was
+/// raised, with all its fields and in the encoding of the database.
+macro_rules! sql_function {
+    ($symbol:ident, $finfo:ident, $work:path) => {
+        $crate::pg::fmgr::finfo_v1!($finfo);
+
+        #[doc = concat!("Only the server may call this: `", stringify!($work), "`.")]
+        #[unsafe(no_mangle)]
+        unsafe extern "C-unwind" fn $symbol(call: ::pgrx::pg_sys::FunctionCallInfo) -> ::pgrx::pg_sys::Datum {
+            // SAFETY: the server calls this with its own call data, and nothing is left to drop.
+            unsafe { $crate::pg::caught::answer(|| $work(&mut *call)) }
+        }
+    };
+}
+pub(crate) use sql_function;
+
+/// An argument of a call, counted from 0; `None` for NULL.
+///
+/// # Safety
+/// The function must be declared with the argument.
+pub unsafe fn argument(call: &pg_sys::FunctionCallInfoBaseData, n: usize) -> Option<pg_sys::Datum> {
+    // SAFETY: the caller guarantees the argument.
+    let argument = unsafe { call.args.as_slice(n + 1)[n] };
+    (!argument.isnull).then_some(argument.value)
+}
+
+/// The bytes of an argument that is a `text`.
+///
+/// # Safety
+/// The function must be declared with the argument, of this type.
+pub unsafe fn text_argument(call: &pg_sys::FunctionCallInfoBaseData, n: usize) -> Option<&[u8]> {
+    // SAFETY: the caller guarantees the argument and its type. It lives as long as the call.
+    unsafe { argument(call, n).map(|text| datum::text_bytes(text)) }
+}
 
 /// Whether this procedure may commit: its call is not inside a transaction block or a function.
 ///

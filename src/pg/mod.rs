@@ -2,6 +2,7 @@
 
 pub mod bgworker;
 pub mod catalog;
+pub mod caught;
 pub mod datum;
 pub mod fmgr;
 pub mod heap_table;

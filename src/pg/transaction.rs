@@ -4,82 +4,19 @@
 //! Invariant: an error undoes the step and nothing else, and leaves user and settings as they were.
 
 use std::ffi::CStr;
-use std::panic::AssertUnwindSafe;
 
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
-use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::error;
+use crate::pg::caught;
+pub use crate::pg::caught::Failure;
 use crate::pg::snapshot::with_snapshot;
-
-/// The error of a step that was undone.
-#[derive(Debug)]
-pub struct Failure {
-    pub code: PgSqlErrorCode,
-    pub message: String,
-    detail: Option<String>,
-    hint: Option<String>,
-}
-
-impl Failure {
-    /// Whether another transaction was in the way, so that the same step can work later.
-    pub fn is_contention(&self) -> bool {
-        matches!(
-            self.code,
-            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
-                | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-                | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
-        )
-    }
-
-    /// Whether the step was cancelled.
-    pub fn is_cancellation(&self) -> bool {
-        self.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
-    }
-
-    fn new(report: &ErrorReportWithLevel) -> Self {
-        Failure {
-            code: report.sql_error_code(),
-            message: report.message().to_owned(),
-            detail: report.detail().map(str::to_owned),
-            hint: report.hint().map(str::to_owned),
-        }
-    }
-
-    /// The error again, for the caller to raise.
-    pub fn into_report(self) -> ErrorReport {
-        let mut report = ErrorReport::new(self.code, self.message, "site_stats");
-        if let Some(detail) = self.detail {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = self.hint {
-            report = report.set_hint(hint);
-        }
-        report
-    }
-}
 
 /// Runs `work` and returns its error, or its panic, as a value. The caller must then abort the transaction or
 /// subtransaction in which `work` ran.
 pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
-    let work = AssertUnwindSafe(work);
-    PgTryBuilder::new(move || {
-        let work = work;
-        match (work.0)() {
-            Ok(result) => Ok(result),
-            // An error value is raised and caught again, so that all errors become a failure in the same way.
-            Err(report) => {
-                report.report(pgrx::PgLogLevel::ERROR);
-                unreachable!("an error was raised")
-            }
-        }
-    })
-    .catch_others(|caught| match caught {
-        CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. } => Err(Failure::new(&report)),
-    })
-    .execute()
+    caught::catch(work).map_err(caught::Caught::into_failure)
 }
 
 /// Runs `work` in a transaction of its own and commits it, or aborts it on an error. The process must be in

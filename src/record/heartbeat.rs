@@ -5,8 +5,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::requests;
-use crate::pg::datum;
 use crate::pg::spi::{self, SnapshotKind, Statement};
+use crate::pg::{datum, fmgr};
 use crate::record::arguments::{CITY, COUNTRY, CURRENT_PATH, SESSION_ID, degrees, now, optional, required};
 use crate::{error, settings};
 
@@ -54,6 +54,8 @@ static REMOVE_STALE: Statement = Statement::new(
     &[pg_sys::TIMESTAMPTZOID, pg_sys::FLOAT8OID, pg_sys::INT4OID],
 );
 
+fmgr::sql_function!(heartbeat_wrapper, pg_finfo_heartbeat_wrapper, heartbeat);
+
 /// Notes that a session is on a page now, and removes a few stale sessions.
 ///
 /// Returns `recorded`. Returns `duplicate` when the session reported the same path less than
@@ -67,8 +69,19 @@ static REMOVE_STALE: Statement = Statement::new(
 ///   NaN
 /// - 25006: in a read-only transaction or on a standby
 /// - 54000: a path over 2,048 bytes, a session id over 128, a city or a country over 256
-#[pg_extern(sql = false)]
-fn heartbeat(
+fn heartbeat(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
+    // SAFETY: the install script declares four texts and two numbers.
+    let ([session_id, current_path, city, country], [latitude, longitude]) = unsafe {
+        (
+            [0, 1, 2, 3].map(|n| fmgr::text_argument(call, n)),
+            [4, 5].map(|n| fmgr::argument(call, n).map(|number| f64::from_bits(number.value() as u64))),
+        )
+    };
+    beat(session_id, current_path, city, country, latitude, longitude)
+        .map(|answer| datum::text(answer.as_bytes()))
+}
+
+fn beat(
     session_id: Option<&[u8]>,
     current_path: Option<&[u8]>,
     city: Option<&[u8]>,

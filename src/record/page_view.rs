@@ -2,14 +2,14 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::requests;
 use crate::count::page_view;
-use crate::pg::datum;
 use crate::pg::locks::{Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
+use crate::pg::{datum, fmgr};
 use crate::record::arguments::{PAGE_TYPE, PATH, SESSION_ID, now, required};
 use crate::{error, settings};
 
@@ -17,6 +17,8 @@ static RECORD: Statement = Statement::new(
     "INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at) VALUES ($1, $2, $3, $4)",
     &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
 );
+
+fmgr::sql_function!(record_page_view_wrapper, pg_finfo_record_page_view_wrapper, record_page_view);
 
 /// Records a page view of a session now.
 ///
@@ -32,8 +34,13 @@ static RECORD: Statement = Statement::new(
 /// - 40001: in REPEATABLE READ or SERIALIZABLE, a backfill has begun, or a TRUNCATE was committed, since the
 ///   transaction's snapshot
 /// - 54000: a path over 2,048 bytes, a page type over 64, or a session id over 128
-#[pg_extern(sql = false)]
-fn record_page_view(
+fn record_page_view(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
+    // SAFETY: the install script declares three texts.
+    let [path, page_type, session_id] = [0, 1, 2].map(|n| unsafe { fmgr::text_argument(call, n) });
+    record(path, page_type, session_id).map(|answer| datum::text(answer.as_bytes()))
+}
+
+fn record(
     path: Option<&[u8]>,
     page_type: Option<&[u8]>,
     session_id: Option<&[u8]>,

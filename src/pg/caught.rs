@@ -1,0 +1,210 @@
+//! Errors of the server, caught as the server raised them.
+//!
+//! pgrx catches an error with its texts as UTF-8, whatever the encoding of the database, and without the names of schema, table
+//! and constraint. So a function of the server's own kind keeps a copy of each error when it is raised, before it is caught.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_void};
+use std::panic::AssertUnwindSafe;
+use std::ptr::null_mut;
+
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
+use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_guard, pg_sys};
+
+/// What was caught.
+pub enum Caught {
+    /// An error of the server, as it was raised. It is memory of the transaction.
+    Server(*mut pg_sys::ErrorData),
+    /// An error of ours, or a panic.
+    Ours(Failure),
+}
+
+impl Caught {
+    /// The error as a value, which outlives the transaction.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            // SAFETY: the copy is whole, and freed after its last use.
+            Caught::Server(copy) => unsafe {
+                let failure = Failure {
+                    code: PgSqlErrorCode::from((*copy).sqlerrcode),
+                    message: utf8((*copy).message).unwrap_or_default(),
+                    detail: utf8((*copy).detail),
+                    hint: utf8((*copy).hint),
+                };
+                pg_sys::FreeErrorData(copy);
+                failure
+            },
+            Caught::Ours(failure) => failure,
+        }
+    }
+}
+
+/// An error as a value, with its texts in UTF-8.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// Whether another transaction was in the way, so that the same step can work later.
+    pub fn is_contention(&self) -> bool {
+        matches!(
+            self.code,
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+                | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+                | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
+        )
+    }
+
+    /// Whether the step was cancelled.
+    pub fn is_cancellation(&self) -> bool {
+        self.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+    }
+
+    fn new(report: &ErrorReportWithLevel) -> Self {
+        Failure {
+            code: report.sql_error_code(),
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: report.hint().map(str::to_owned),
+        }
+    }
+
+    /// The error again, for the caller to raise.
+    pub fn into_report(self) -> ErrorReport {
+        let mut report = ErrorReport::new(self.code, self.message, "site_stats");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+thread_local! {
+    /// The copy of the error that the server raised last.
+    static LAST: Cell<*mut pg_sys::ErrorData> = const { Cell::new(null_mut()) };
+}
+
+/// Runs `work` and returns its error, or its panic, as a value.
+pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Caught> {
+    let work = AssertUnwindSafe(work);
+    let mut frame = pg_sys::ErrorContextCallback { callback: Some(keep_copy), ..Default::default() };
+    LAST.set(null_mut());
+    // SAFETY: the frame lives until it is taken off again, below, whatever happens to `work`.
+    unsafe {
+        frame.previous = pg_sys::error_context_stack;
+        pg_sys::error_context_stack = &raw mut frame;
+    }
+    let result = PgTryBuilder::new(move || {
+        let work = work;
+        match (work.0)() {
+            Ok(result) => Ok(result),
+            // An error value is raised and caught again, so that all errors come out in the same way.
+            Err(report) => {
+                report.report(PgLogLevel::ERROR);
+                unreachable!("an error was raised")
+            }
+        }
+    })
+    .catch_others(|caught| match caught {
+        CaughtError::PostgresError(report) => Err(match LAST.replace(null_mut()) {
+            copy if copy.is_null() => Caught::Ours(Failure::new(&report)),
+            copy => Caught::Server(copy),
+        }),
+        CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. } => {
+            Err(Caught::Ours(Failure::new(&report)))
+        }
+    })
+    .execute();
+    // SAFETY: puts back what was there.
+    unsafe { pg_sys::error_context_stack = frame.previous };
+    result
+}
+
+/// Keeps a copy of an error. The server calls it for each message of level NOTICE or higher.
+unsafe extern "C-unwind" fn keep_copy(_argument: *mut c_void) {
+    // SAFETY: a message is being made, which is what is copied. The copy lives as long as the transaction; where none is open,
+    // it is not made. `CopyErrorData` allocates, and may raise an error of its own, as any callback may.
+    unsafe {
+        if pg_sys::TopTransactionContext.is_null() {
+            return;
+        }
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
+        let copy = pg_sys::CopyErrorData();
+        if (*copy).elevel >= PgLogLevel::ERROR as i32 {
+            LAST.set(copy);
+        } else {
+            pg_sys::FreeErrorData(copy);
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+    }
+}
+
+/// A text of an error, in UTF-8.
+///
+/// # Safety
+/// It must be null, or a text in the encoding of the database that ends in NUL.
+unsafe fn utf8(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the caller guarantees the text. The server returns it as it is, or a converted copy.
+    unsafe {
+        let length = i32::try_from(CStr::from_ptr(text).to_bytes().len()).unwrap_or(i32::MAX);
+        let converted = pg_sys::pg_server_to_any(text, length, pg_sys::pg_enc::PG_UTF8 as i32);
+        Some(CStr::from_ptr(converted).to_string_lossy().into_owned())
+    }
+}
+
+/// Answers a call of the server with the result of `work`, or with its error as it was raised.
+///
+/// # Safety
+/// Only a function that the server calls may call this, with nothing left to drop, since an error ends it.
+pub unsafe fn answer<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> R {
+    match catch(work) {
+        Ok(answer) => answer,
+        // SAFETY: raises the error again in the way of the server's own functions, with their contexts. Neither this function nor
+        // its caller has anything left to drop.
+        Err(Caught::Server(copy)) => unsafe { raise_again(copy) },
+        // SAFETY: the failure moves into the function, which raises it.
+        Err(Caught::Ours(failure)) => unsafe { raise(failure) },
+    }
+}
+
+/// # Safety
+/// As `answer`.
+unsafe fn raise_again<R>(error: *mut pg_sys::ErrorData) -> R {
+    unsafe extern "C-unwind" {
+        /// Not the one of pgrx, which would catch what it raises.
+        #[link_name = "ThrowErrorData"]
+        fn throw_error_data(error: *mut pg_sys::ErrorData);
+    }
+    // SAFETY: the copy is whole; the caller guarantees that nothing has to be dropped.
+    unsafe { throw_error_data(error) };
+    unreachable!("an error was raised")
+}
+
+/// # Safety
+/// As `answer`.
+unsafe fn raise<R>(failure: Failure) -> R {
+    // SAFETY: the box is handed over.
+    unsafe { raise_boxed(Box::into_raw(Box::new(failure))) };
+    unreachable!("an error was raised")
+}
+
+/// The part of `raise` that an error may leave, with what it owns.
+///
+/// # Safety
+/// The pointer must be that of a box, which this function takes.
+#[pg_guard]
+unsafe extern "C-unwind" fn raise_boxed(failure: *mut Failure) {
+    // SAFETY: the caller hands the box over.
+    let failure = unsafe { Box::from_raw(failure) };
+    failure.into_report().report(PgLogLevel::ERROR);
+}
