@@ -183,7 +183,7 @@ CREATE PROCEDURE site_stats.await_backfill(timeout interval DEFAULT '1 hour')
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'await_backfill_wrapper';
 COMMENT ON PROCEDURE site_stats.await_backfill(interval) IS
-    'Waits until the backfill is complete, without a snapshot; an error if it stopped or failed, or if the timeout passed.';
+    'Waits until the backfill is complete, and holds no snapshot; an error if it stops, fails, or takes longer.';
 
 -- No SECURITY DEFINER and no SET clause here: PostgreSQL forbids both to a procedure that commits. The procedure acts
 -- as the owner of page_views inside each step.

@@ -28,6 +28,74 @@ AFTER DELETE ON site_stats.page_views
 REFERENCING OLD TABLE AS removed
 FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_changed_page_views();
 
+-- The state as reads use it. Where a table of counters has lost its rows, no counter counts: every page view is counted
+-- directly. A crash empties an UNLOGGED table, and TRUNCATE any.
+CREATE VIEW site_stats.counted_state AS
+SELECT
+    CASE WHEN NOT l.is_lost THEN s.epoch END AS epoch,
+    CASE WHEN l.is_lost THEN 0 ELSE s.cursor END AS cursor,
+    CASE WHEN l.is_lost THEN 9223372036854775807 ELSE s.target END AS target
+FROM site_stats.backfill_state AS s
+CROSS JOIN LATERAL (
+    SELECT
+        LEAST(
+            pg_relation_size('site_stats.path_totals'),
+            pg_relation_size('site_stats.sessions'),
+            pg_relation_size('site_stats.site_totals')
+        ) = 0
+        AND EXISTS (
+            SELECT
+            FROM ONLY site_stats.page_views AS v
+            WHERE v.id <= s.cursor OR v.id > s.target
+        ) AS is_lost
+) AS l;
+
+COMMENT ON VIEW site_stats.counted_state IS
+    'Which page views the counters count, for the functions that read: none, if a table has lost its rows.';
+
+CREATE OR REPLACE VIEW site_stats.path_views AS
+SELECT
+    u.path,
+    sum(u.views)::bigint AS views,
+    max(u.last_view_id) AS last_view_id
+FROM (
+    SELECT t.path, t.views, t.last_view_id
+    FROM site_stats.counted_state AS s
+    JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+    UNION ALL
+    SELECT v.path, count(*), max(v.id)
+    FROM site_stats.counted_state AS s
+    JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+    WHERE s.cursor < s.target
+    GROUP BY v.path
+) AS u
+GROUP BY u.path
+HAVING sum(u.views) > 0;
+
+CREATE OR REPLACE VIEW site_stats.daily_views AS
+SELECT
+    u.day,
+    u.path,
+    sum(u.views)::bigint AS views
+FROM (
+    SELECT t.day, t.path, t.views
+    FROM site_stats.counted_state AS s
+    JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+    UNION ALL
+    SELECT t.day, t.path, t.day_views
+    FROM site_stats.counted_state AS s
+    JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+    WHERE t.day_views <> 0
+    UNION ALL
+    SELECT (v.viewed_at AT TIME ZONE 'UTC')::date, v.path, count(*)
+    FROM site_stats.counted_state AS s
+    JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+    WHERE s.cursor < s.target
+    GROUP BY 1, 2
+) AS u
+GROUP BY u.day, u.path
+HAVING sum(u.views) > 0;
+
 CREATE OR REPLACE FUNCTION site_stats.get_stats_in_snapshot()
 RETURNS TABLE (
     active_visitors bigint,
@@ -54,7 +122,7 @@ BEGIN
     RETURN QUERY
     WITH state AS (
         SELECT s.epoch, s.cursor, s.target
-        FROM site_stats.backfill_state AS s
+        FROM site_stats.counted_state AS s
     ),
     active AS (
         SELECT a.session_id, a.current_path, a.city, a.country, a.latitude, a.longitude
@@ -135,6 +203,12 @@ BEGIN
         END
     FROM state AS s
     CROSS JOIN published AS p;
+
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'table "site_stats.backfill_state" has lost its row'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'INSERT INTO site_stats.backfill_state DEFAULT VALUES, then call site_stats.start_backfill().';
+    END IF;
 END
 $$;
 
@@ -225,6 +299,9 @@ BEGIN
         ) AS a ON a.session_id = c.session_id
         WHERE NOT (c.is_lower_bound AND c.views BETWEEN 1 AND a.views) IS TRUE
         UNION ALL
+        SELECT 'backfill_state', NULL, 0, 1
+        WHERE NOT EXISTS (SELECT FROM state)
+        UNION ALL
         -- A child or partition takes rows that are counted nowhere.
         SELECT 'page_views', i.inhrelid::regclass::text, 0, NULL
         FROM pg_inherits AS i
@@ -242,5 +319,5 @@ CREATE PROCEDURE site_stats.await_backfill(timeout interval DEFAULT '1 hour')
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'await_backfill_wrapper';
 COMMENT ON PROCEDURE site_stats.await_backfill(interval) IS
-    'Waits until the backfill is complete, without a snapshot; an error if it stopped or failed, or if the timeout passed.';
+    'Waits until the backfill is complete, and holds no snapshot; an error if it stops, fails, or takes longer.';
 REVOKE ALL ON PROCEDURE site_stats.await_backfill(interval) FROM PUBLIC;

@@ -220,6 +220,30 @@ pub fn wrong_access_method(table: &std::ffi::CStr) -> ErrorReport {
     .set_hint(format!("Run ALTER TABLE site_stats.{table} SET ACCESS METHOD heap."))
 }
 
+/// 55000: a table of counters is empty though page views are counted in it.
+pub fn lost_rows(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table \"site_stats.{table}\" has lost its rows"),
+    )
+    .set_detail("A crash empties an UNLOGGED table, and TRUNCATE empties any.")
+    .set_hint("Call site_stats.start_backfill(), which makes the counters anew.")
+}
+
+/// 55000: a table must survive a crash.
+pub fn unlogged(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table \"site_stats.{table}\" is UNLOGGED"),
+    )
+    .set_detail("A crash would empty it, and nothing would tell.")
+    .set_hint(format!(
+        "Run ALTER TABLE site_stats.{table} SET LOGGED, then call site_stats.start_backfill()."
+    ))
+}
+
 /// 55000: a table of ours has lost its primary key.
 pub fn altered_primary_key(table: &std::ffi::CStr) -> ErrorReport {
     let table = table.to_string_lossy();

@@ -58,6 +58,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::register();
     catalog::register();
     catalog::watch(pg::heap_table::definition::note_change);
+    catalog::watch(count::loss::note_change);
     catalog::watch(count::page_view::note_change);
     catalog::watch(count::state::note_change);
     count::pending::register();

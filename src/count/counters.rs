@@ -16,7 +16,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::count::caches::{MissPredictor, TidCache};
 use crate::count::tally::{PathDelta, Tally, TextKey, in_order};
-use crate::count::{ROWS_PER_INSERT, WriterKind, slots, tables, visitors};
+use crate::count::{ROWS_PER_INSERT, WriterKind, loss, slots, tables, visitors};
 use crate::error;
 use crate::pg::datum::{self, Column};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
@@ -82,6 +82,7 @@ pub fn write(
     if tally.is_empty() {
         return Ok(Written::default());
     }
+    loss::require_counters(page_views)?;
     let _writing = Writing::begin()?;
     // SAFETY: the memory context lives until the end of the block. Nothing allocated in it leaves the block.
     unsafe {

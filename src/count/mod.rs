@@ -7,6 +7,7 @@
 pub mod caches;
 pub mod counters;
 pub mod fold;
+pub mod loss;
 pub mod page_view;
 pub mod pending;
 pub mod slots;

@@ -8,8 +8,8 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::pg::catalog;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
+use crate::pg::{catalog, scan};
 
 /// Deletes rows of epochs before `$3` between two tids: from `$1`, and before `$2`.
 macro_rules! sweep {
@@ -75,7 +75,7 @@ pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, 
     let (mut read, mut removed) = (0, 0);
     while read < SWEEP_BLOCKS && removed < SWEEP_ROWS && !swept.is_all() {
         let (name, statement) = &SWEEPS[usize::try_from(swept.tables).unwrap_or(0)];
-        let blocks = blocks(catalog::table(name)?);
+        let blocks = i64::from(scan::length(catalog::table(name)?));
         let end = (swept.blocks + SWEEP_STEP).min(blocks);
         if swept.blocks < end {
             let arguments = [first_tid(swept.blocks), first_tid(end), pg_sys::Datum::from(epoch)].map(Some);
@@ -99,15 +99,5 @@ fn first_tid(block: i64) -> pg_sys::Datum {
         (*tid).ip_blkid.bi_hi = (block >> 16) as u16;
         (*tid).ip_blkid.bi_lo = block as u16;
         pg_sys::Datum::from(tid)
-    }
-}
-
-fn blocks(table: pg_sys::Oid) -> i64 {
-    // SAFETY: the table exists, and is open while its length is read.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        i64::from(blocks)
     }
 }

@@ -19,6 +19,7 @@ pub static PATH_TOTALS: Definition = Definition {
         column("day_views", pg_sys::INT8OID),
     ],
     keys: 2,
+    may_be_unlogged: true,
     checks: 0,
     older: None,
     insert: Statement::new(
@@ -55,6 +56,7 @@ pub static DAILY_TOTALS: Definition = Definition {
         column("views", pg_sys::INT8OID),
     ],
     keys: 3,
+    may_be_unlogged: false,
     checks: 0,
     older: None,
     insert: Statement::new(
@@ -96,6 +98,7 @@ pub static SITE_TOTALS: Definition = Definition {
         column("visitors", pg_sys::INT8OID),
     ],
     keys: 1,
+    may_be_unlogged: true,
     checks: 0,
     older: None,
     insert: Statement::new(
@@ -131,6 +134,7 @@ pub static SESSIONS: Definition = Definition {
         nullable("is_lower_bound", pg_sys::BOOLOID),
     ],
     keys: 1,
+    may_be_unlogged: true,
     checks: 0,
     older: Some(&SESSIONS_0_1_0),
     insert: Statement::new(
@@ -165,6 +169,7 @@ static SESSIONS_0_1_0: Definition = Definition {
         column("views", pg_sys::INT8OID),
     ],
     keys: 1,
+    may_be_unlogged: true,
     checks: 0,
     older: None,
     insert: Statement::new(
@@ -215,6 +220,7 @@ pub static BACKFILL_STATE: Definition = Definition {
         nullable("last_error", pg_sys::TEXTOID),
     ],
     keys: 1,
+    may_be_unlogged: false,
     checks: 3,
     older: None,
     insert: Statement::new(

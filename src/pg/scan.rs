@@ -22,6 +22,17 @@ pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
     show_first(catalog::table(table)?, unsafe { pg_sys::GetLatestSnapshot() }, |row| Ok(row.is_none()))
 }
 
+/// How many blocks a table has.
+pub fn length(table: pg_sys::Oid) -> u32 {
+    // SAFETY: the table exists, and is open while it is measured.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        blocks
+    }
+}
+
 /// Calls `show` with the first row of a small table that the snapshot shows, or with `None`. The values live
 /// until `show` returns.
 pub fn show_first<R>(

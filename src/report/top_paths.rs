@@ -13,7 +13,8 @@ use std::ptr::null_mut;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
-use crate::count::state::{self, State};
+use crate::count::loss;
+use crate::count::state::State;
 use crate::count::tally::TextKey;
 use crate::error;
 use crate::maintenance::worker;
@@ -113,7 +114,7 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
     if most == 0 {
         return Ok(ranking);
     }
-    let state = state::seen()?;
+    let state = loss::state_for_reads()?;
     let (mut several, mut rows) = (uncounted(state)?, 0);
     for_each_row(state.epoch, |path, slot, count| {
         if slot == 0 {

@@ -22,6 +22,8 @@ pub struct Definition {
     pub columns: &'static [ColumnDefinition],
     /// How many of them are the primary key. Its texts are of collation C.
     pub keys: usize,
+    /// Whether it is noticed if a crash empties the table, as it does when it is UNLOGGED.
+    pub may_be_unlogged: bool,
     /// The CHECK constraints of the install script.
     pub checks: u16,
     /// The table as an older version of the extension made it.
@@ -153,6 +155,10 @@ unsafe fn require_storage(relation: pg_sys::Relation, definition: &Definition) -
     unsafe {
         if (*relation).rd_amhandler != pg_sys::Oid::from(pg_sys::F_HEAP_TABLEAM_HANDLER) {
             return Err(error::wrong_access_method(definition.name));
+        }
+        let is_permanent = (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT;
+        if !is_permanent && !definition.may_be_unlogged {
+            return Err(error::unlogged(definition.name));
         }
         let key = version::primary_key(relation);
         let has_key = key != pg_sys::InvalidOid && {
