@@ -89,10 +89,15 @@ pub fn write(
         PgMemoryContexts::new("site_stats flush").switch_to(|_| {
             let change = visitors::write(page_views, epoch, &tally.sessions, by)?;
             let slot = slots::borrow(page_views);
-            write_counters(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
+            add(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
             Ok(Written { sessions_found: change.came })
         })
     }
+}
+
+/// Whether a write is in progress.
+pub fn is_writing() -> bool {
+    IS_WRITING.get()
 }
 
 /// A write in progress. A trigger of the owner on a counter may run meanwhile, and must not begin another one.
@@ -113,6 +118,17 @@ impl Drop for Writing {
 /// Adds the deltas of paths, days and the whole site to a counter slot that this transaction has borrowed.
 /// The next command sees the writes.
 pub fn write_counters(
+    epoch: i64,
+    slot: i32,
+    paths: &HashMap<TextKey, PathDelta>,
+    days: Days,
+    visitors: i64,
+) -> Result<(), ErrorReport> {
+    let _writing = Writing::begin()?;
+    add(epoch, slot, paths, days, visitors)
+}
+
+fn add(
     epoch: i64,
     slot: i32,
     paths: &HashMap<TextKey, PathDelta>,

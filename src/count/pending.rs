@@ -57,7 +57,13 @@ impl Pending {
 
 /// Takes the tally that a statement adds to; `put_back_tally` puts it back. No flush may happen in between.
 /// An error in between loses the tally, rightly: its subtransaction rolls back.
+///
+/// # Errors
+/// 0A000 during a flush: what a trigger of the owner adds then would be lost.
 pub fn take_tally(page_views: pg_sys::Oid, epoch: i64) -> Result<Tally, ErrorReport> {
+    if counters::is_writing() {
+        return Err(error::nested_flush());
+    }
     let subject = (page_views, epoch);
     if PENDING.with_borrow(|pending| pending.tallies.subject().is_some_and(|counted| counted != subject)) {
         flush()?; // this transaction has installed the extension anew
