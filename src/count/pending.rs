@@ -21,7 +21,7 @@ use crate::count::subxact_tallies::{SubxactId, SubxactTallies};
 use crate::count::tally::Tally;
 use crate::count::{WriterKind, counters};
 use crate::error;
-use crate::pg::{caught, snapshot};
+use crate::pg::{caught, snapshot, transaction};
 
 thread_local! {
     /// Whether this process calls `query_ends`, and the function that it calls next.
@@ -226,6 +226,7 @@ unsafe extern "C-unwind" fn transaction_ends(
             XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
                 PENDING.set(Pending::NONE);
                 snapshot::forget();
+                transaction::set_ending(false);
             }
             _ => {}
         }
@@ -274,13 +275,9 @@ unsafe extern "C-unwind" fn subtransaction_ends(
 /// Writes all that has been counted, before the transaction ends.
 fn flush_before_end() -> Result<(), ErrorReport> {
     PENDING.with_borrow_mut(|pending| pending.is_ending = true);
+    transaction::set_ending(true);
     if PENDING.with_borrow(|pending| pending.commands.is_some()) {
         flush_at_end()?;
-    }
-    // The server has fired the deferred triggers. Those of the owner on our tables have queued more.
-    while snapshot::take_statement() {
-        // SAFETY: the transaction is open, and no query is running in it.
-        unsafe { pg_sys::AfterTriggerFireDeferred() };
     }
     Ok(())
 }

@@ -7,8 +7,6 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 thread_local! {
-    /// This transaction has written rows by statements, which may have queued deferred triggers.
-    static HAS_RUN_STATEMENT: Cell<bool> = const { Cell::new(false) };
     /// This transaction has updated a row on top of a version that its snapshot does not show.
     static BUILT_ON_NEWER: Cell<bool> = const { Cell::new(false) };
 }
@@ -57,18 +55,7 @@ pub fn is_built_on_newer() -> bool {
     BUILT_ON_NEWER.get()
 }
 
-/// Notes that this transaction writes rows by statements.
-pub fn note_statement() {
-    HAS_RUN_STATEMENT.set(true);
-}
-
-/// Whether `note_statement` was called since the last call of this function in this transaction.
-pub fn take_statement() -> bool {
-    HAS_RUN_STATEMENT.take()
-}
-
-/// Clears the notes. To be called at the end of each transaction.
+/// Clears the note. To be called at the end of each transaction.
 pub fn forget() {
     BUILT_ON_NEWER.set(false);
-    HAS_RUN_STATEMENT.set(false);
 }

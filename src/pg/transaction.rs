@@ -3,7 +3,9 @@
 //!
 //! Invariant: an error undoes the step and nothing else, and leaves user and settings as they were.
 
+use std::cell::Cell;
 use std::ffi::CStr;
+use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -12,6 +14,31 @@ use crate::error;
 use crate::pg::caught;
 pub use crate::pg::caught::Failure;
 use crate::pg::snapshot::with_snapshot;
+
+thread_local! {
+    static IS_ENDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says whether the server has fired the deferred triggers of this transaction, for the last time.
+pub fn set_ending(is_ending: bool) {
+    IS_ENDING.set(is_ending);
+}
+
+/// Lets deferred triggers and constraints that a statement sets off fire at its end, if the transaction is ending. A
+/// security-restricted operation must not leave any behind. Earlier in a transaction that is an error of the server.
+pub fn fire_deferred_at_once() {
+    if IS_ENDING.get() {
+        // SAFETY: the callers run in a transaction. The node says SET CONSTRAINTS ALL IMMEDIATE; no trigger is queued.
+        unsafe {
+            let mut all = pg_sys::ConstraintsSetStmt {
+                type_: pg_sys::NodeTag::T_ConstraintsSetStmt,
+                constraints: null_mut(),
+                deferred: false,
+            };
+            pg_sys::AfterTriggerSetState(&mut all);
+        }
+    }
+}
 
 /// Runs `work` and returns its error, or its panic, as a value. The caller must then abort the transaction or
 /// subtransaction in which `work` ran.

@@ -5,6 +5,7 @@
 
 use std::ptr::null_mut;
 
+use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -121,8 +122,10 @@ impl Table {
     /// later one has an entry there. The later one meets the earlier row, deletes its own row, and only then
     /// waits, in `find`.
     pub fn insert_or_yield(&mut self, values: &[pg_sys::Datum]) -> Result<bool, ErrorReport> {
-        if self.way != Way::Direct {
-            return self.insert_by_statement_unless_there(values);
+        match self.way {
+            Way::Direct => {}
+            Way::Decoded => return Ok(self.insert_speculatively(values)),
+            Way::Executor => return self.insert_by_statement_unless_there(values),
         }
         let tuple = self.form(values);
         // SAFETY: `form` made a tuple of this table. It is freed after its last use.
@@ -137,6 +140,31 @@ impl Table {
                 self.take_back(tid)?;
             }
             Ok(is_first)
+        }
+    }
+
+    /// As `insert_or_yield`, as the server does it for `ON CONFLICT DO NOTHING`: a row that is taken back is not decoded.
+    fn insert_speculatively(&mut self, values: &[pg_sys::Datum]) -> bool {
+        let tuple = self.form(values);
+        // SAFETY: `form` made a tuple of this table. It is freed after its last use. The token in its header says that it may be
+        // taken back, until one of the two functions removes it. An error aborts the transaction, which releases the lock.
+        unsafe {
+            let transaction = pg_sys::GetCurrentTransactionId();
+            let token = pg_sys::SpeculativeInsertionLockAcquire(transaction);
+            item_pointer_set_all(&mut (*(*tuple).t_data).t_ctid, token, pg_sys::SpecTokenOffsetNumber as u16);
+            let options = pg_sys::HEAP_INSERT_SPECULATIVE as i32;
+            pg_sys::heap_insert(self.relation, tuple, self.command, options, null_mut());
+            let is_first = self.indexes().insert(tuple, IndexEntry::UnlessThere);
+            let mut tid = (*tuple).t_self;
+            pg_sys::heap_freetuple(tuple);
+            if is_first {
+                pg_sys::heap_finish_speculative(self.relation, &mut tid);
+                self.written = Some(Tid::from(tid));
+            } else {
+                pg_sys::heap_abort_speculative(self.relation, &mut tid);
+            }
+            pg_sys::SpeculativeInsertionLockRelease(transaction);
+            is_first
         }
     }
 
@@ -159,7 +187,7 @@ impl Table {
     /// are NULL.
     pub fn insert_without_indexes<'r>(&mut self, rows: impl Iterator<Item = &'r [pg_sys::Datum]>) {
         if self.way != Way::Direct {
-            self.by_statement.extend(rows.map(<[_]>::to_vec));
+            self.one_by_one.extend(rows.map(<[_]>::to_vec));
             return;
         }
         // SAFETY: each slot has as many values as the table has columns, and all are set. The values live
@@ -197,8 +225,8 @@ impl Table {
     /// Adds the next of these rows to the indexes. False, and the row is deleted again, as in
     /// `insert_or_yield`.
     pub fn index_next(&mut self) -> Result<bool, ErrorReport> {
-        if let Some(row) = self.by_statement.pop_front() {
-            return self.insert_by_statement_unless_there(&row);
+        if let Some(row) = self.one_by_one.pop_front() {
+            return self.insert_or_yield(&row);
         }
         let Some(slot) = self.without_indexes.pop_front() else { return Ok(false) };
         self.spare.push(slot);
@@ -226,7 +254,7 @@ impl Table {
         }
     }
 
-    fn outcome(&self, result: pg_sys::TM_Result::Type) -> Result<bool, ErrorReport> {
+    pub(super) fn outcome(&self, result: pg_sys::TM_Result::Type) -> Result<bool, ErrorReport> {
         match result {
             pg_sys::TM_Result::TM_Ok => Ok(true),
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Ok(false),

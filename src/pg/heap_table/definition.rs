@@ -60,8 +60,8 @@ pub const fn nullable(name: &'static str, column_type: pg_sys::Oid) -> ColumnDef
 pub enum Way {
     /// Directly: the table is as the install script made it, in all that matters.
     Direct,
-    /// Directly, but for rows whose key another transaction may insert at the same time. The table is decoded: the insertion
-    /// of a key that is there, and its removal, would be two changes too many.
+    /// Directly, with speculative insertions where another transaction may insert the same key. The table is decoded: the
+    /// insertion of a key that is there, and its removal, would be two changes too many.
     Decoded,
     /// By the executor, because of the owner's triggers, constraints, defaults, rules or unique indexes.
     Executor,

@@ -88,8 +88,8 @@ pub struct Table {
     written: Option<Tid>,
     /// New rows that are in the table and in no index yet.
     without_indexes: VecDeque<*mut pg_sys::TupleTableSlot>,
-    /// New rows that statements are to insert, in place of `without_indexes`.
-    by_statement: VecDeque<Vec<pg_sys::Datum>>,
+    /// New rows that are not to be inserted together, in place of `without_indexes`.
+    one_by_one: VecDeque<Vec<pg_sys::Datum>>,
     /// Free slots for more of these rows.
     spare: Vec<*mut pg_sys::TupleTableSlot>,
 }
@@ -134,7 +134,7 @@ impl Table {
                 blocks: known_length(relation),
                 written: None,
                 without_indexes: VecDeque::new(),
-                by_statement: VecDeque::new(),
+                one_by_one: VecDeque::new(),
                 spare: Vec::new(),
             })
         }

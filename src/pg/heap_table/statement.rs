@@ -1,8 +1,11 @@
 //! Writing rows by statements, through the executor: for a table to which the owner has added triggers, constraints, defaults,
-//! rules or unique indexes, and for insertions into a table that is decoded.
+//! rules or unique indexes.
 //!
-//! A statement runs as the owner of the table, and sees what is committed now at any isolation level.
+//! A statement runs as the owner of the table, and sees what is committed now at any isolation level. A row is locked before
+//! the statement that writes it. So no other transaction comes in between: at READ COMMITTED the statement would write its
+//! values over those of the newer version, at higher levels it would fail.
 
+use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -11,11 +14,14 @@ use crate::error;
 use crate::pg::datum::{self, Column};
 use crate::pg::spi::{self, Rows, SnapshotKind, Statement};
 use crate::pg::tid::Tid;
-use crate::pg::{snapshot, transaction};
+use crate::pg::transaction;
 
 /// The settings of a statement: names mean what they say, and no policy hides a row.
 const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 2] =
     [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
+
+/// How often an insertion is tried that finds neither room nor what is in its way.
+const MOST_ATTEMPTS: u32 = 10;
 
 impl Table {
     /// As `update`.
@@ -33,6 +39,9 @@ impl Table {
         }
         values.push(Some(self.tid_datum()));
         let tid = self.tid();
+        if !self.lock(tid, pg_sys::LockTupleMode::LockTupleNoKeyExclusive)? {
+            return Ok(false);
+        }
         let is_written = self.write_row(&self.definition.update, &values)?;
         self.require_change(is_written, tid)
     }
@@ -40,6 +49,9 @@ impl Table {
     /// As `delete`.
     pub(super) fn delete_by_statement(&mut self) -> Result<bool, ErrorReport> {
         let tid = self.tid();
+        if !self.lock(tid, pg_sys::LockTupleMode::LockTupleExclusive)? {
+            return Ok(false);
+        }
         let arguments = [Some(self.tid_datum())];
         let is_written = self.run(&self.definition.delete, &arguments, |rows| Ok(rows.len() == 1))?;
         self.require_change(is_written, tid)
@@ -56,11 +68,40 @@ impl Table {
         &mut self,
         values: &[pg_sys::Datum],
     ) -> Result<bool, ErrorReport> {
-        let is_written = self.write_row(&self.definition.insert_unless_there, &self.padded(values))?;
-        if !is_written && !self.find(&self.key_of(values)) {
-            return Err(error::written_otherwise(self.definition.name));
+        // Another transaction may delete the row that was in the way. A trigger or a rule stays in the way.
+        for _ in 0..MOST_ATTEMPTS {
+            if self.write_row(&self.definition.insert_unless_there, &self.padded(values))? {
+                return Ok(true);
+            }
+            if self.find(&self.key_of(values)) {
+                return Ok(false);
+            }
         }
-        Ok(is_written)
+        Err(error::written_otherwise(self.definition.name))
+    }
+
+    /// Locks the current row. False if another transaction has changed it.
+    fn lock(&self, tid: Tid, mode: pg_sys::LockTupleMode::Type) -> Result<bool, ErrorReport> {
+        let (mut row, mut failure) = (pg_sys::HeapTupleData::default(), pg_sys::TM_FailureData::default());
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+        item_pointer_set_all(&mut row.t_self, tid.0, tid.1);
+        // SAFETY: the callers have found a row at the tid. The server pins its buffer in any case.
+        let result = unsafe {
+            row.t_tableOid = self.oid();
+            let result = pg_sys::heap_lock_tuple(
+                self.relation,
+                &mut row,
+                pg_sys::GetCurrentCommandId(true),
+                mode,
+                pg_sys::LockWaitPolicy::LockWaitBlock,
+                false,
+                &mut buffer,
+                &mut failure,
+            );
+            pg_sys::ReleaseBuffer(buffer);
+            result
+        };
+        self.outcome(result)
     }
 
     /// Whether a row was written. If it was not, and is at its place all the same, a trigger or a rule is in the way.
@@ -128,7 +169,7 @@ impl Table {
         arguments: &[Option<pg_sys::Datum>],
         read: impl FnOnce(&Rows) -> Result<R, ErrorReport>,
     ) -> Result<R, ErrorReport> {
-        snapshot::note_statement();
+        transaction::fire_deferred_at_once();
         transaction::as_owner(self.oid(), || {
             transaction::with_settings(&SETTINGS, || {
                 spi::connect(|connection| {
