@@ -300,6 +300,15 @@ pub fn null_in_page_view(column: &str) -> ErrorReport {
     .set_hint("Give the row a value, or delete it. SET NOT NULL keeps such rows out.")
 }
 
+/// 23502: a page view that is counted has lost a value, so nobody knows which counters it is in.
+pub fn null_in_counted(column: &str) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
+        format!("cannot take a page view with NULL in column \"{column}\" out of the counts"),
+    )
+    .set_hint("Call site_stats.start_backfill() first: such a row can be changed or deleted while it is not counted.")
+}
+
 /// 0A000: a worker of logical replication fires our triggers.
 pub fn logical_worker() -> ErrorReport {
     report(

@@ -27,8 +27,20 @@ const COLUMNS: [(&str, &[pg_sys::Oid]); 5] = [
     ("viewed_at", &[pg_sys::TIMESTAMPTZOID]),
 ];
 const ID: usize = 0;
+const PAGE_TYPE: usize = 2;
 const SESSION_ID: usize = 3;
 const VIEWED_AT: usize = 4;
+
+/// A row with NULL where a page view has a value.
+pub struct Gap<'r> {
+    /// The first such column.
+    pub column: &'static str,
+    /// `None` if that is NULL.
+    pub id: Option<i64>,
+    /// The page view with an empty page type, if nothing else is NULL: a column that was dropped and added again is NULL in
+    /// rows that were counted.
+    pub untyped: Option<PageView<'r>>,
+}
 
 /// Where the columns of a page view are in the rows of `page_views`, and which indexes lead to it.
 #[derive(Clone, Copy)]
@@ -75,12 +87,14 @@ impl Layout {
             for (position, (name, types)) in positions.iter_mut().zip(COLUMNS) {
                 *position = find_column(relation, name, types)?;
             }
-            let by_id = index_on(relation, &positions[ID..=ID])
-                .filter(|index| *index == version::primary_key(relation));
-            let by_session = index_on(relation, &[positions[SESSION_ID], positions[VIEWED_AT]]);
+            let key = version::primary_key(relation);
+            let by_id = index_on(relation, &positions[ID..=ID], |index| index == key);
+            let by_session = index_on(relation, &[positions[SESSION_ID], positions[VIEWED_AT]], |_| true);
             Layout { positions, by_id, by_session }
         };
-        if catalog::changes() == changes {
+        // An index that is too young becomes good without an announcement.
+        // SAFETY: the relation is open and locked.
+        if catalog::changes() == changes && !unsafe { has_young_index(relation) } {
             LAYOUT.set(Some((page_views, layout)));
         }
         Ok(layout)
@@ -89,7 +103,7 @@ impl Layout {
     /// Reads the page view in a row.
     ///
     /// # Errors
-    /// The name of a column that is NULL: such a row is no page view that can be counted.
+    /// What is there, if a column is NULL: such a row is no page view that can be counted.
     ///
     /// # Safety
     /// The tuple must be a row of `page_views` that outlives the result, with this description.
@@ -97,7 +111,7 @@ impl Layout {
         &self,
         tuple: pg_sys::HeapTuple,
         description: pg_sys::TupleDesc,
-    ) -> Result<PageView<'r>, &'static str> {
+    ) -> Result<PageView<'r>, Gap<'r>> {
         // SAFETY: the caller guarantees the row. Its columns have the types of `COLUMNS`. In a row without NULL whose first
         // columns are ours, in their order, they are read where they lie.
         unsafe {
@@ -118,20 +132,25 @@ impl Layout {
             let mut values = vec![pg_sys::Datum::from(0); columns];
             let mut nulls = vec![true; columns];
             pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let mut ours = [pg_sys::Datum::from(0); COLUMNS.len()];
-            for (n, position) in self.positions.into_iter().enumerate() {
-                if nulls[position] {
-                    return Err(COLUMNS[n].0);
+            let value = |n: usize| (!nulls[self.positions[n]]).then(|| values[self.positions[n]]);
+            let text = |n| value(n).map(|value| datum::text_bytes(value));
+            let id = value(ID).map(|id| id.value() as i64);
+            let untyped = || {
+                Some(PageView {
+                    id: id?,
+                    path: text(1)?,
+                    page_type: b"",
+                    session_id: text(SESSION_ID)?,
+                    viewed_at: value(VIEWED_AT)?.value() as i64,
+                })
+            };
+            match (untyped(), text(PAGE_TYPE)) {
+                (Some(view), Some(page_type)) => Ok(PageView { page_type, ..view }),
+                (untyped, _) => {
+                    let column = (0..COLUMNS.len()).find(|n| value(*n).is_none()).unwrap_or(ID);
+                    Err(Gap { column: COLUMNS[column].0, id, untyped })
                 }
-                ours[n] = values[position];
             }
-            Ok(PageView {
-                id: ours[ID].value() as i64,
-                path: datum::text_bytes(ours[1]),
-                page_type: datum::text_bytes(ours[2]),
-                session_id: datum::text_bytes(ours[SESSION_ID]),
-                viewed_at: ours[VIEWED_AT].value() as i64,
-            })
         }
     }
 }
@@ -165,7 +184,36 @@ unsafe fn find_column(
 ///
 /// # Safety
 /// The relation must be open and locked.
-unsafe fn index_on(relation: pg_sys::Relation, positions: &[usize]) -> Option<pg_sys::Oid> {
+unsafe fn index_on(
+    relation: pg_sys::Relation,
+    positions: &[usize],
+    is_eligible: impl Fn(pg_sys::Oid) -> bool,
+) -> Option<pg_sys::Oid> {
+    // SAFETY: the caller guarantees an open and locked relation; `find_index` passes open indexes of it.
+    unsafe {
+        find_index(relation, |index| {
+            is_eligible((*index).rd_id) && !is_young(index) && leads_to(relation, index, positions)
+        })
+    }
+}
+
+/// Whether an index of the table is too young to be used.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn has_young_index(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the caller guarantees an open and locked relation; `find_index` passes open indexes of it.
+    unsafe { find_index(relation, |index| is_young(index)).is_some() }
+}
+
+/// The first index of a table that meets a condition.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn find_index(
+    relation: pg_sys::Relation,
+    is_it: impl Fn(pg_sys::Relation) -> bool,
+) -> Option<pg_sys::Oid> {
     // SAFETY: the relation is open. The list lives in the current memory context; each index is locked before it is looked at.
     unsafe {
         let indexes = pg_sys::RelationGetIndexList(relation);
@@ -173,11 +221,26 @@ unsafe fn index_on(relation: pg_sys::Relation, positions: &[usize]) -> Option<pg
             let indexes = List::<pg_sys::Oid>::downcast_ptr_in_memcx(indexes, context)?;
             indexes.iter().copied().find(|oid| {
                 let index = pg_sys::index_open(*oid, pg_sys::AccessShareLock as i32);
-                let is_it = leads_to(relation, index, positions);
+                let is_it = is_it(index);
                 pg_sys::index_close(index, pg_sys::NoLock as i32);
                 is_it
             })
         })
+    }
+}
+
+/// Whether this transaction has made the index, and has left HOT chains whose older rows it does not lead to. Older
+/// transactions may be in the way of such an index, too; but every scan here sees what is committed now.
+///
+/// # Safety
+/// The index must be open.
+unsafe fn is_young(index: pg_sys::Relation) -> bool {
+    // SAFETY: the caller guarantees an open index, which has its row of `pg_index`.
+    unsafe {
+        (*(*index).rd_index).indcheckxmin
+            && pg_sys::TransactionIdIsCurrentTransactionId(pg_sys::htup::HeapTupleHeaderGetXmin(
+                (*(*index).rd_indextuple).t_data,
+            ))
     }
 }
 
@@ -192,8 +255,6 @@ unsafe fn leads_to(relation: pg_sys::Relation, index: pg_sys::Relation, position
         let keys = usize::try_from(form.indnkeyatts).unwrap_or(0);
         form.indisvalid
             && form.indisready
-            // Rows of HOT chains that were broken before the index was made are not in it for every snapshot.
-            && !form.indcheckxmin
             && (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
             && pg_sys::RelationGetIndexPredicate(index).is_null()
             && keys >= positions.len()
@@ -248,7 +309,7 @@ fn session_views_since(
     ];
     scan::by_index(page_views, index, &conditions, snapshot, |tuple, description| {
         // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
-        if let Ok(view) = unsafe { layout.read(tuple, description) } {
+        if let Some(view) = unsafe { layout.read(tuple, description) }.map_or_else(|gap| gap.untyped, Some) {
             show(&view);
         }
         Ok(true)
@@ -271,13 +332,11 @@ fn session_views_by_statement(
                 let rows = SESSION_VIEWS.read(connection, snapshot, &arguments)?;
                 for row in 0..rows.len() {
                     let column = |column: usize| rows.text(row, column as i32 + 1);
-                    if let (Some(path), Some(page_type), Some(session_id)) =
-                        (column(1), column(2), column(SESSION_ID))
-                    {
+                    if let (Some(path), Some(session_id)) = (column(1), column(SESSION_ID)) {
                         show(&PageView {
                             id: rows.bigint(row, 1),
                             path,
-                            page_type,
+                            page_type: column(PAGE_TYPE).unwrap_or_default(),
                             session_id,
                             viewed_at: rows.bigint(row, VIEWED_AT as i32 + 1),
                         });
@@ -311,7 +370,10 @@ pub fn views_between(
     let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
     scan::by_index(page_views, index, &conditions, snapshot, |tuple, description| {
         // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
-        show(&unsafe { layout.read(tuple, description) }.map_err(error::null_in_page_view)?)
+        show(
+            &unsafe { layout.read(tuple, description) }
+                .map_err(|gap| error::null_in_page_view(gap.column))?,
+        )
     })
 }
 

@@ -9,7 +9,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use crate::count::page_view::{Layout, PageView};
+use crate::count::page_view::{Gap, Layout, PageView};
 use crate::count::pending;
 use crate::count::state::Writer;
 use crate::error;
@@ -92,9 +92,17 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
         if old.is_none() && new.is_none() {
             break;
         }
-        // A row with NULL cannot come in, so one that leaves was never counted.
-        let old = old.and_then(Result::ok);
-        let new = new.transpose().map_err(error::null_in_page_view)?;
+        let old = match old {
+            None => None,
+            Some(Ok(view)) => Some(view),
+            Some(Err(gap)) if gap.untyped.is_some() => gap.untyped,
+            // A row with NULL cannot come in. But a column that was dropped and added again is NULL in rows that were counted.
+            Some(Err(Gap { column, id: Some(id), .. })) if writer.counts(id)? => {
+                return Err(error::null_in_counted(column));
+            }
+            Some(Err(_)) => None,
+        };
+        let new = new.transpose().map_err(|gap| error::null_in_page_view(gap.column))?;
         if let (Some(old), Some(new)) = (&old, &new)
             && old.id == new.id
             && new.has_same_counters_as(old)
@@ -172,9 +180,8 @@ impl TransitionTable {
         }
     }
 
-    /// The next row: a page view, or the name of a column that is NULL. It is borrowed from the store, and valid until the next
-    /// call.
-    fn next(&mut self) -> Option<Result<PageView<'_>, &'static str>> {
+    /// The next row: a page view, or one with NULL. It is borrowed from the store, and valid until the next call.
+    fn next(&mut self) -> Option<Result<PageView<'_>, Gap<'_>>> {
         // SAFETY: the slot is a minimal tuple slot, whose `tuple` has the header of a heap tuple. The row is one of
         // `page_views`, whose layout was looked up. The row before, which used the scratch memory, is gone.
         unsafe {
