@@ -275,39 +275,82 @@ static SESSION_VIEWS: Statement = Statement::new(
     &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
 );
 
+/// Which page views `later_views` has shown.
+pub enum Shown {
+    /// All, also those that are not committed: there are none of another transaction.
+    All,
+    /// Those that are committed. Other transactions may have more.
+    Committed,
+    /// Some. This transaction has inserted another one, and has not ended.
+    Unfinished(pg_sys::TransactionId),
+}
+
 /// Calls `show` with the page views of a session after a time. `record_page_view()` asks for each page view,
 /// so a query would cost more than its answer. Its plan would depend on the planner's estimate of the newest
 /// rows.
-pub fn later_views(session_id: &[u8], time: i64, show: impl FnMut(&PageView)) -> Result<(), ErrorReport> {
-    // SAFETY: `GetLatestSnapshot` needs an open transaction; a function of SQL calls this, inside one.
-    session_views_since(session_id, time, unsafe { pg_sys::GetLatestSnapshot() }, show)
+///
+/// A page view that another transaction has inserted and not committed ends the search. One that another transaction is changing
+/// or deleting is shown as it was.
+pub fn later_views(
+    session_id: &[u8],
+    time: i64,
+    mut show: impl FnMut(&PageView),
+) -> Result<Shown, ErrorReport> {
+    let page_views = catalog::page_views()?;
+    let layout = current_layout(page_views)?;
+    let Some(index) = layout.by_session else {
+        // SAFETY: `GetLatestSnapshot` needs an open transaction; a function of SQL calls this, inside one.
+        let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
+        session_views_by_statement(page_views, session_id, time, snapshot, show)?;
+        return Ok(Shown::Committed);
+    };
+    let mut dirty = pg_sys::SnapshotData {
+        snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY,
+        ..pg_sys::SnapshotData::default()
+    };
+    let dirty = &raw mut dirty;
+    let mut shown = Shown::All;
+    scan::by_index(page_views, index, &session_after(session_id, time), dirty, |tuple, description| {
+        // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns. Its visibility check has written
+        // the dirty snapshot, which lives longer than the scan.
+        unsafe {
+            let inserter = (*dirty).xmin;
+            if inserter != pg_sys::InvalidTransactionId {
+                if u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_UPDATED != 0 {
+                    return Ok(true); // the new version of a row whose old version is shown
+                }
+                shown = Shown::Unfinished(inserter);
+                return Ok(false);
+            }
+            if let Some(view) = layout.read(tuple, description).map_or_else(|gap| gap.untyped, Some) {
+                show(&view);
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(shown)
+}
+
+/// The conditions of an index for the page views of a session after a time.
+fn session_after(session_id: &[u8], time: i64) -> [scan::Condition; 2] {
+    [
+        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
+        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
+    ]
 }
 
 /// Calls `show` with the page views of a session that the snapshot shows.
 pub fn session_views(
     session_id: &[u8],
     snapshot: pg_sys::Snapshot,
-    show: impl FnMut(&PageView),
-) -> Result<(), ErrorReport> {
-    session_views_since(session_id, i64::MIN, snapshot, show)
-}
-
-fn session_views_since(
-    session_id: &[u8],
-    time: i64,
-    snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
     let page_views = catalog::page_views()?;
     let layout = current_layout(page_views)?;
     let Some(index) = layout.by_session else {
-        return session_views_by_statement(page_views, session_id, time, snapshot, show);
+        return session_views_by_statement(page_views, session_id, i64::MIN, snapshot, show);
     };
-    let conditions = [
-        (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session_id)),
-        (2, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT, pg_sys::Datum::from(time)),
-    ];
-    scan::by_index(page_views, index, &conditions, snapshot, |tuple, description| {
+    scan::by_index(page_views, index, &session_after(session_id, i64::MIN), snapshot, |tuple, description| {
         // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
         if let Some(view) = unsafe { layout.read(tuple, description) }.map_or_else(|gap| gap.untyped, Some) {
             show(&view);

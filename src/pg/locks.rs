@@ -67,8 +67,9 @@ impl Lock {
         Self::with_fields(class, page_views.to_u32(), key)
     }
 
-    /// The lock of a session. Sessions share a bounded number of locks, so one can wait for another, needlessly. But a
-    /// transaction that records for a million sessions does not fill the lock table of the server.
+    /// The lock of a session, for the time of one call. Sessions share a bounded number of locks, so one call can wait for
+    /// another, needlessly. But a transaction that records for a million sessions without the index by session, and so has to
+    /// keep them, does not fill the lock table of the server.
     pub fn of_session(hash: u64) -> Self {
         Self::with_fields(Class::Session, 0, (hash % SESSION_LOCKS) as u32)
     }
@@ -99,6 +100,12 @@ impl Lock {
         // gets the lock.
         let result = unsafe { pg_sys::LockAcquire(&self.0, mode.number(), false, true) };
         result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    }
+
+    /// Releases an exclusive lock taken with `acquire` before the transaction ends.
+    pub fn release(&self) {
+        // SAFETY: `with_fields` has set the whole tag. To release a lock that is not held is only a warning.
+        unsafe { pg_sys::LockRelease(&self.0, Mode::Exclusive.number(), false) };
     }
 
     /// Takes the lock, if it is free, until `release_from_process` or the end of the process.

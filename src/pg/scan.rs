@@ -66,7 +66,8 @@ pub fn show_first<R>(
 }
 
 /// Calls `show` with each row that the snapshot shows and that meets the conditions, in the order of the
-/// index, until `show` returns false. The tuple stays valid while `show` runs.
+/// index, until `show` returns false. The tuple stays valid while `show` runs. A dirty snapshot says of each row which
+/// transaction in progress has inserted or deleted it.
 pub fn by_index(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
@@ -84,7 +85,9 @@ pub fn by_index(
         for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
             pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
         }
-        let snapshot = pg_sys::RegisterSnapshot(snapshot);
+        let is_dirty = (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+        // A copy of a dirty snapshot would keep its news to itself.
+        let snapshot = if is_dirty { snapshot } else { pg_sys::RegisterSnapshot(snapshot) };
         let scan = version::begin_scan(relation, index, snapshot, 2);
         pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
         let slot = pg_sys::table_slot_create(relation, null_mut());
@@ -96,7 +99,9 @@ pub fn by_index(
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::index_endscan(scan);
-        pg_sys::UnregisterSnapshot(snapshot);
+        if !is_dirty {
+            pg_sys::UnregisterSnapshot(snapshot);
+        }
         pg_sys::index_close(index, pg_sys::NoLock as i32);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }

@@ -143,6 +143,14 @@ pub fn with_settings<R>(
     result
 }
 
+/// Waits until a transaction has ended.
+pub fn wait_for(transaction: pg_sys::TransactionId) {
+    // SAFETY: the callers run in a transaction, and wait for another one.
+    unsafe {
+        pg_sys::XactLockTableWait(transaction, null_mut(), null_mut(), pg_sys::XLTW_Oper::XLTW_None);
+    }
+}
+
 /// The role that owns a table.
 fn owner(table: pg_sys::Oid) -> Result<pg_sys::Oid, ErrorReport> {
     // SAFETY: a look-up in a system cache; the tuple is read before it is released.

@@ -6,10 +6,10 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::backfill::requests;
-use crate::count::page_view;
+use crate::count::page_view::{self, Shown};
 use crate::pg::locks::{Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
-use crate::pg::{datum, fmgr};
+use crate::pg::{datum, fmgr, transaction};
 use crate::record::arguments::{PAGE_TYPE, PATH, SESSION_ID, now, required};
 use crate::{error, settings};
 
@@ -54,16 +54,26 @@ fn record(
     let session_id = required(&SESSION_ID, session_id)?;
     requests::resume_if_due();
 
-    // The calls for one session run one at a time: of two simultaneous calls, the second sees what the first
-    // recorded.
+    // The calls for one session run one at a time: of two simultaneous calls, the second sees what the first recorded. The lock is
+    // held for the call alone, since many sessions share it. A page view that is not committed is waited for without it.
     let mut hasher = DefaultHasher::new();
     hasher.write(session_id);
-    Lock::of_session(hasher.finish()).acquire(Mode::Exclusive);
-
-    let now = now();
-    if let Some(answer) = refusal(path, session_id, now.value() as i64)? {
-        return Ok(answer);
-    }
+    let lock = Lock::of_session(hasher.finish());
+    let (now, shown) = loop {
+        lock.acquire(Mode::Exclusive);
+        let now = now();
+        match refusal(path, session_id, now.value() as i64)? {
+            (_, Shown::Unfinished(other)) => {
+                lock.release();
+                transaction::wait_for(other);
+            }
+            (Some(answer), _) => {
+                lock.release();
+                return Ok(answer);
+            }
+            (None, shown) => break (now, shown),
+        }
+    };
     spi::connect(|connection| {
         let (path, session_id) = (Some(datum::text(path)), Some(datum::text(session_id)));
         RECORD.run(
@@ -71,26 +81,31 @@ fn record(
             SnapshotKind::Current,
             &[path, Some(datum::text(page_type)), session_id, Some(now)],
         )?;
-        Ok("recorded")
-    })
+        Ok(())
+    })?;
+    if matches!(shown, Shown::All) {
+        lock.release();
+    }
+    Ok("recorded")
 }
 
-/// The answer to a page view that is not to be recorded, by the earlier page views of its session. `now` is a
-/// `timestamptz`, in microseconds.
-fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<Option<&'static str>, ErrorReport> {
+/// The answer to a page view that is not to be recorded, by the earlier page views of its session, and which of these it has
+/// seen. `now` is a `timestamptz`, in microseconds.
+fn refusal(path: &[u8], session_id: &[u8], now: i64) -> Result<(Option<&'static str>, Shown), ErrorReport> {
     const SECOND: i64 = 1_000_000;
     let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
     let (mut is_duplicate, mut in_last_minute) = (false, 0);
     let since = now - window.max(60) * SECOND;
-    page_view::later_views(session_id, since, |view| {
+    let shown = page_view::later_views(session_id, since, |view| {
         is_duplicate |= view.viewed_at > now - window * SECOND && view.path == path;
         in_last_minute += i64::from(view.viewed_at > now - 60 * SECOND);
     })?;
-    Ok(if is_duplicate {
+    let answer = if is_duplicate {
         Some("duplicate")
     } else if limit > 0 && in_last_minute >= limit {
         Some("rate_limited")
     } else {
         None
-    })
+    };
+    Ok((answer, shown))
 }
