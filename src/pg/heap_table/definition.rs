@@ -63,7 +63,7 @@ pub enum Way {
     /// Directly, with speculative insertions where another transaction may insert the same key. The table is decoded: the
     /// insertion of a key that is there, and its removal, would be two changes too many.
     Decoded,
-    /// By the executor, because of the owner's triggers, constraints, defaults, rules or unique indexes.
+    /// By the executor, because of the owner's triggers, constraints, defaults, rules or indexes.
     Executor,
 }
 
@@ -103,7 +103,7 @@ pub unsafe fn way_to_write(
             (Some(column), _) => return Err(error::altered_column(definition.name, column)),
         };
         require_storage(relation, definition)?;
-        let way = if has_own_rules(relation, definition) || has_own_unique_index(relation, definition)? {
+        let way = if has_own_rules(relation, definition) || has_own_index_rules(relation, definition)? {
             Way::Executor
         } else if is_decoded() {
             Way::Decoded
@@ -192,16 +192,30 @@ unsafe fn has_own_rules(relation: pg_sys::Relation, definition: &Definition) -> 
         let mut own_columns = (definition.columns.len()..count).map(|n| &*version::attribute(description, n));
         !(*relation).trigdesc.is_null()
             || !(*relation).rd_rules.is_null()
+            || (*(*relation).rd_rel).relispartition
             || has_own_constraint
-            || own_columns.any(|column| !column.attisdropped && (column.attnotnull || column.atthasdef))
+            || own_columns.any(|column| {
+                let is_column = !column.attisdropped;
+                is_column && (column.attnotnull || column.atthasdef || has_type_rules(column.atttypid))
+            })
     }
 }
 
-/// Whether there is an index beside the primary key that may refuse a row.
+/// Whether a type has a default of its own, or constraints.
+fn has_type_rules(column_type: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the system caches, which need a transaction; the callers run in one.
+    unsafe {
+        pg_sys::get_typtype(column_type) as u8 == pg_sys::TYPTYPE_DOMAIN
+            || !pg_sys::get_typdefault(column_type).is_null()
+    }
+}
+
+/// Whether there is an index beside the primary key that may refuse a row, or that calls functions for it. Those are to act as
+/// the table's owner, not as whoever views a page.
 ///
 /// # Safety
 /// The relation must be open and locked.
-unsafe fn has_own_unique_index(
+unsafe fn has_own_index_rules(
     relation: pg_sys::Relation,
     definition: &Definition,
 ) -> Result<bool, ErrorReport> {
@@ -215,9 +229,12 @@ unsafe fn has_own_unique_index(
             Some(indexes.iter().filter(|index| **index != key).any(|index| {
                 let index = pg_sys::index_open(*index, pg_sys::AccessShareLock as i32);
                 let form = &*(*index).rd_index;
-                let may_refuse = form.indisunique || form.indisexclusion;
+                let has_rules = form.indisunique
+                    || form.indisexclusion
+                    || !pg_sys::RelationGetIndexExpressions(index).is_null()
+                    || !pg_sys::RelationGetIndexPredicate(index).is_null();
                 pg_sys::index_close(index, pg_sys::NoLock as i32);
-                may_refuse
+                has_rules
             }))
         });
         is_there.ok_or_else(|| error::altered_primary_key(definition.name))
