@@ -18,8 +18,8 @@ pub struct Indexes {
     slot: *mut pg_sys::TupleTableSlot,
 }
 
-/// The largest number of columns of a primary key.
-const MOST_KEYS: usize = 3;
+/// The largest number of columns of an index: the owner may have added INCLUDE columns to a primary key.
+const MOST_COLUMNS: usize = pg_sys::INDEX_MAX_KEYS as usize;
 
 impl Indexes {
     /// Opens all indexes of a table.
@@ -111,9 +111,9 @@ impl Indexes {
     /// # Safety
     /// The slot must hold a tuple that is in the table, at the tid in its `tts_tid`.
     unsafe fn insert_into_primary_key(&self, slot: *mut pg_sys::TupleTableSlot) {
-        let mut values = [pg_sys::Datum::from(0); MOST_KEYS];
-        let mut nulls = [false; MOST_KEYS];
-        // SAFETY: the caller guarantees the tuple. A primary key of ours has no more columns than the arrays, and no
+        let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
+        let mut nulls = [false; MOST_COLUMNS];
+        // SAFETY: the caller guarantees the tuple. No index has more columns than the arrays, and a primary key has no
         // expression; `open` has opened the indexes, of which the arrays of the server have one entry each.
         unsafe {
             let relation = self.relation.as_ref();
