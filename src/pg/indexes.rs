@@ -7,6 +7,7 @@ use std::ptr::{NonNull, null_mut};
 
 use pgrx::pg_sys;
 
+use crate::pg::transaction;
 use crate::pg::version::{self, NeedsIndexes};
 
 /// All indexes of a table without unique indexes beside its primary key, open for writing.
@@ -16,6 +17,8 @@ pub struct Indexes {
     /// The same table as if it had no primary key; `None` if it has no other index.
     others: Option<NonNull<pg_sys::ResultRelInfo>>,
     slot: *mut pg_sys::TupleTableSlot,
+    /// The owner of the table, if an index calls functions: they act as that role, not as whoever views a page.
+    owner: Option<pg_sys::Oid>,
 }
 
 /// The largest number of columns of an index: the owner may have added INCLUDE columns to a primary key.
@@ -43,6 +46,7 @@ impl Indexes {
                 relation: NonNull::new_unchecked(target),
                 others: without_primary_key(target),
                 slot,
+                owner: calls_functions(target).then(|| (*(*relation).rd_rel).relowner),
             }
         }
     }
@@ -77,6 +81,17 @@ impl Indexes {
     /// # Safety
     /// The slot must hold a tuple that is in the table, at the tid in its `tts_tid`.
     pub unsafe fn insert_from(&self, slot: *mut pg_sys::TupleTableSlot, entry: IndexEntry) -> bool {
+        // SAFETY: the same.
+        let insert = || unsafe { self.insert_as_it_is(slot, entry) };
+        match self.owner {
+            None => insert(),
+            Some(owner) => transaction::as_role(owner, insert),
+        }
+    }
+
+    /// # Safety
+    /// As `insert_from`.
+    unsafe fn insert_as_it_is(&self, slot: *mut pg_sys::TupleTableSlot, entry: IndexEntry) -> bool {
         let mut conflict = false;
         // SAFETY: the caller guarantees a tuple of the table in the slot; `open` has opened the indexes.
         unsafe {
@@ -137,6 +152,21 @@ impl Indexes {
                 );
             }
         }
+    }
+}
+
+/// Whether an index of the table has an expression or a predicate.
+///
+/// # Safety
+/// The indexes of the table must be open.
+unsafe fn calls_functions(relation: *mut pg_sys::ResultRelInfo) -> bool {
+    // SAFETY: the caller guarantees open indexes, of which the array has one entry each.
+    unsafe {
+        let count = usize::try_from((*relation).ri_NumIndices).unwrap_or(0);
+        (0..count).any(|n| {
+            let info = *(*relation).ri_IndexRelationInfo.add(n);
+            !(*info).ii_Expressions.is_null() || !(*info).ii_Predicate.is_null()
+        })
     }
 }
 

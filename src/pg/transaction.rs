@@ -101,13 +101,17 @@ pub fn as_owner<R>(
     table: pg_sys::Oid,
     work: impl FnOnce() -> Result<R, ErrorReport>,
 ) -> Result<R, ErrorReport> {
-    let owner = owner(table)?;
+    as_role(owner(table)?, work)
+}
+
+/// The same for a role.
+pub fn as_role<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     let (mut user, mut security) = (pg_sys::InvalidOid, 0);
     // SAFETY: both calls only read and set variables of this process.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
-        pg_sys::SetUserIdAndSecContext(owner, security | restricted as i32);
+        pg_sys::SetUserIdAndSecContext(role, security | restricted as i32);
     }
     let result = work();
     // SAFETY: restores the values read above.

@@ -63,7 +63,7 @@ pub enum Way {
     /// Directly, with speculative insertions where another transaction may insert the same key. The table is decoded: the
     /// insertion of a key that is there, and its removal, would be two changes too many.
     Decoded,
-    /// By the executor, because of the owner's triggers, constraints, defaults, rules or indexes.
+    /// By the executor, because of the owner's triggers, constraints, defaults, rules or unique indexes.
     Executor,
 }
 
@@ -103,7 +103,7 @@ pub unsafe fn way_to_write(
             (Some(column), _) => return Err(error::altered_column(definition.name, column)),
         };
         require_storage(relation, definition)?;
-        let way = if has_own_rules(relation, definition) || has_own_index_rules(relation, definition)? {
+        let way = if has_own_rules(relation, definition) || has_own_unique_index(relation, definition)? {
             Way::Executor
         } else if is_decoded() {
             Way::Decoded
@@ -210,12 +210,11 @@ fn has_type_rules(column_type: pg_sys::Oid) -> bool {
     }
 }
 
-/// Whether there is an index beside the primary key that may refuse a row, or that calls functions for it. Those are to act as
-/// the table's owner, not as whoever views a page.
+/// Whether there is an index beside the primary key that may refuse a row.
 ///
 /// # Safety
 /// The relation must be open and locked.
-unsafe fn has_own_index_rules(
+unsafe fn has_own_unique_index(
     relation: pg_sys::Relation,
     definition: &Definition,
 ) -> Result<bool, ErrorReport> {
@@ -229,12 +228,9 @@ unsafe fn has_own_index_rules(
             Some(indexes.iter().filter(|index| **index != key).any(|index| {
                 let index = pg_sys::index_open(*index, pg_sys::AccessShareLock as i32);
                 let form = &*(*index).rd_index;
-                let has_rules = form.indisunique
-                    || form.indisexclusion
-                    || !pg_sys::RelationGetIndexExpressions(index).is_null()
-                    || !pg_sys::RelationGetIndexPredicate(index).is_null();
+                let may_refuse = form.indisunique || form.indisexclusion;
                 pg_sys::index_close(index, pg_sys::NoLock as i32);
-                has_rules
+                may_refuse
             }))
         });
         is_there.ok_or_else(|| error::altered_primary_key(definition.name))
