@@ -13,7 +13,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_guard, pg_sys};
 
 /// What was caught.
 pub enum Caught {
-    /// An error of the server, as it was raised. It is memory of the transaction.
+    /// An error of the server, as it was raised. The copy is to be freed.
     Server(*mut pg_sys::ErrorData),
     /// An error of ours, or a panic.
     Ours(Failure),
@@ -31,7 +31,7 @@ impl Caught {
                     detail: utf8((*copy).detail),
                     hint: utf8((*copy).hint),
                 };
-                pg_sys::FreeErrorData(copy);
+                pg_sys::MemoryContextDelete((*copy).assoc_context);
                 failure
             },
             Caught::Ours(failure) => failure,
@@ -95,7 +95,8 @@ thread_local! {
 pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Caught> {
     let work = AssertUnwindSafe(work);
     let mut frame = pg_sys::ErrorContextCallback { callback: Some(keep_copy), ..Default::default() };
-    LAST.set(null_mut());
+    // What a handler of the server's has caught, around this call, may still be raised again.
+    let outer = LAST.replace(null_mut());
     // SAFETY: the frame lives until it is taken off again, below, whatever happens to `work`.
     unsafe {
         frame.previous = pg_sys::error_context_stack;
@@ -113,10 +114,18 @@ pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Caug
         }
     })
     .catch_others(|caught| match caught {
-        CaughtError::PostgresError(report) => Err(match LAST.replace(null_mut()) {
-            copy if copy.is_null() => Caught::Ours(Failure::new(&report)),
-            copy => Caught::Server(copy),
-        }),
+        CaughtError::PostgresError(report) => {
+            let copy = LAST.replace(null_mut());
+            // An older error that is raised again is not copied once more, so the copy may be of another one.
+            // SAFETY: the copy is whole, if there is one.
+            let is_it = unsafe { copy.as_ref() }
+                .is_some_and(|copy| PgSqlErrorCode::from(copy.sqlerrcode) == report.sql_error_code());
+            if is_it {
+                return Err(Caught::Server(copy));
+            }
+            LAST.set(copy);
+            Err(Caught::Ours(Failure::new(&report)))
+        }
         CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. } => {
             Err(Caught::Ours(Failure::new(&report)))
         }
@@ -124,25 +133,39 @@ pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Caug
     .execute();
     // SAFETY: puts back what was there.
     unsafe { pg_sys::error_context_stack = frame.previous };
+    replace_last(outer);
     result
+}
+
+/// Keeps another copy, or none, in place of the one that is kept.
+fn replace_last(copy: *mut pg_sys::ErrorData) {
+    let old = LAST.replace(copy);
+    if !old.is_null() {
+        // SAFETY: the copy is whole, and kept nowhere else; it has a memory context of its own.
+        unsafe { pg_sys::MemoryContextDelete((*old).assoc_context) };
+    }
 }
 
 /// Keeps a copy of an error. The server calls it for each message of level NOTICE or higher.
 unsafe extern "C-unwind" fn keep_copy(_argument: *mut c_void) {
-    // SAFETY: a message is being made, which is what is copied. The copy lives as long as the transaction; where none is open,
-    // it is not made. `CopyErrorData` allocates, and may raise an error of its own, as any callback may.
+    // SAFETY: a message is being made, which is what is copied, into memory of its own that outlives the transaction. Making a
+    // copy allocates, and may raise an error of its own, as any callback may.
     unsafe {
-        if pg_sys::TopTransactionContext.is_null() {
-            return;
-        }
-        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
+        let memory = pg_sys::AllocSetContextCreateExtended(
+            pg_sys::TopMemoryContext,
+            c"site_stats error".as_ptr(),
+            0,
+            1024,
+            8192,
+        );
+        let context = pg_sys::MemoryContextSwitchTo(memory);
         let copy = pg_sys::CopyErrorData();
-        if (*copy).elevel >= PgLogLevel::ERROR as i32 {
-            LAST.set(copy);
-        } else {
-            pg_sys::FreeErrorData(copy);
-        }
         pg_sys::MemoryContextSwitchTo(context);
+        if (*copy).elevel >= PgLogLevel::ERROR as i32 {
+            replace_last(copy);
+        } else {
+            pg_sys::MemoryContextDelete(memory);
+        }
     }
 }
 
@@ -171,7 +194,11 @@ pub unsafe fn answer<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> R {
         Ok(answer) => answer,
         // SAFETY: raises the error again in the way of the server's own functions, with their contexts. Neither this function nor
         // its caller has anything left to drop.
-        Err(Caught::Server(copy)) => unsafe { raise_again(copy) },
+        Err(Caught::Server(copy)) => unsafe {
+            // The next error frees it.
+            replace_last(copy);
+            raise_again(copy)
+        },
         // SAFETY: the failure moves into the function, which raises it.
         Err(Caught::Ours(failure)) => unsafe { raise(failure) },
     }
