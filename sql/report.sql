@@ -360,14 +360,14 @@ BEGIN
     ),
     -- Visitors do not add up: a session of an uncounted view may be in the session set already.
     new_sessions AS (
-        SELECT count(DISTINCT v.session_id) AS visitors
+        SELECT count(DISTINCT v.session_id COLLATE "C") AS visitors
         FROM state AS s
         JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
         WHERE s.cursor < s.target
             AND NOT EXISTS (
                 SELECT
                 FROM site_stats.sessions AS k
-                WHERE k.session_id = v.session_id AND k.epoch = s.epoch AND k.views > 0
+                WHERE k.session_id = v.session_id COLLATE "C" AND k.epoch = s.epoch AND k.views > 0
             )
     ),
     top AS MATERIALIZED (
@@ -467,7 +467,11 @@ BEGIN
     ),
     -- The views that the aggregates must count, at the finest grain that any aggregate needs.
     truth AS MATERIALIZED (
-        SELECT v.path, (v.viewed_at AT TIME ZONE 'UTC')::date AS day, v.session_id, count(*) AS views
+        SELECT
+            v.path,
+            (v.viewed_at AT TIME ZONE 'UTC')::date AS day,
+            v.session_id COLLATE "C" AS session_id,
+            count(*) AS views
         FROM state AS s
         JOIN ONLY site_stats.page_views AS v ON v.id <= s.cursor OR v.id > s.target
         GROUP BY 1, 2, 3
