@@ -13,17 +13,14 @@ use std::ptr::null_mut;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
-use crate::count::loss;
 use crate::count::state::State;
 use crate::count::tally::TextKey;
-use crate::error;
+use crate::count::{loss, tables};
 use crate::maintenance::worker;
 use crate::pg::catalog;
 use crate::pg::datum::{self, Columns};
+use crate::pg::heap_table::definition;
 use crate::pg::spi::{self, SnapshotKind, Statement};
-
-/// The columns of `path_totals`, up to the last one that is read here.
-const COLUMNS: i32 = 6;
 
 /// A scan of all blocks. It checks once for each block which rows are visible (`SO_ALLOW_PAGEMODE`). It does
 /// not evict other blocks from shared buffers (`SO_ALLOW_STRAT`).
@@ -180,10 +177,7 @@ fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<()
     // transaction, which closes table and scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        // The install script makes a heap with at least these columns.
-        if (*(*relation).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID || (*(*relation).rd_att).natts < COLUMNS {
-            return Err(error::not_installed("path_totals"));
-        }
+        definition::require_readable(relation, &tables::PATH_TOTALS)?;
         let snapshot = pg_sys::GetActiveSnapshot();
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, null_mut(), null_mut(), SCAN);
         let at = scan.cast::<pg_sys::HeapScanDescData>();

@@ -103,6 +103,10 @@ pub unsafe fn way_to_write(
             (Some(column), _) => return Err(error::altered_column(definition.name, column)),
         };
         require_storage(relation, definition)?;
+        if has_instead_rule(relation) {
+            // Refused before a statement is planned: a plan without any table in it would outlive the rule.
+            return Err(error::written_otherwise(definition.name));
+        }
         let way = if has_own_rules(relation, definition) || has_own_unique_index(relation, definition)? {
             Way::Executor
         } else if is_decoded() {
@@ -116,6 +120,26 @@ pub unsafe fn way_to_write(
         CHECKED.with_borrow_mut(|checked| checked.push((table, definition, way)));
     }
     Ok((definition, way))
+}
+
+/// Checks that the rows of a table can be read directly.
+///
+/// # Errors
+/// 55000 if its columns are not as the definition has them, or if it is no heap.
+///
+/// # Safety
+/// The relation must be open and locked.
+pub unsafe fn require_readable(
+    relation: pg_sys::Relation,
+    definition: &'static Definition,
+) -> Result<(), ErrorReport> {
+    // SAFETY: the relation is open and locked.
+    unsafe {
+        if let Some(column) = altered_column(relation, definition) {
+            return Err(error::altered_column(definition.name, column));
+        }
+        require_heap(relation, definition)
+    }
 }
 
 /// The first column that is not as the definition has it.
@@ -153,9 +177,7 @@ unsafe fn altered_column(
 unsafe fn require_storage(relation: pg_sys::Relation, definition: &Definition) -> Result<(), ErrorReport> {
     // SAFETY: the relation is open. Its key's index is locked before it is looked at.
     unsafe {
-        if (*relation).rd_amhandler != pg_sys::Oid::from(pg_sys::F_HEAP_TABLEAM_HANDLER) {
-            return Err(error::wrong_access_method(definition.name));
-        }
+        require_heap(relation, definition)?;
         let is_permanent = (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT;
         if !is_permanent && !definition.may_be_unlogged {
             return Err(error::unlogged(definition.name));
@@ -173,6 +195,20 @@ unsafe fn require_storage(relation: pg_sys::Relation, definition: &Definition) -
             is_it
         };
         if has_key { Ok(()) } else { Err(error::altered_primary_key(definition.name)) }
+    }
+}
+
+/// Checks that the table is a heap.
+///
+/// # Safety
+/// The relation must be open.
+unsafe fn require_heap(relation: pg_sys::Relation, definition: &Definition) -> Result<(), ErrorReport> {
+    // SAFETY: the relation is open.
+    let handler = unsafe { (*relation).rd_amhandler };
+    if handler == pg_sys::Oid::from(pg_sys::F_HEAP_TABLEAM_HANDLER) {
+        Ok(())
+    } else {
+        Err(error::wrong_access_method(definition.name))
     }
 }
 
@@ -207,6 +243,18 @@ fn has_type_rules(column_type: pg_sys::Oid) -> bool {
     unsafe {
         pg_sys::get_typtype(column_type) as u8 == pg_sys::TYPTYPE_DOMAIN
             || !pg_sys::get_typdefault(column_type).is_null()
+    }
+}
+
+/// Whether a rule of the owner does something in place of a write.
+///
+/// # Safety
+/// The relation must be open.
+unsafe fn has_instead_rule(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the relation is open; its rules are null, or as many as they say.
+    unsafe {
+        let Some(rules) = (*relation).rd_rules.as_ref() else { return false };
+        (0..usize::try_from(rules.numLocks).unwrap_or(0)).any(|n| (**rules.rules.add(n)).isInstead)
     }
 }
 
