@@ -279,7 +279,9 @@ fn begin(
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     let batch_size = batch_size.map(pg_sys::Datum::from);
     let arguments = [Some(datum::text(status.word().as_bytes())), batch_size, requested_at];
+    let writing = counters::Writing::begin()?;
     let begun = BEGIN.run(connection, SnapshotKind::Current, &arguments)?;
+    drop(writing);
     catalog::announce_change(page_views);
     Ok(begun.bigint(0, 1))
 }
@@ -379,6 +381,7 @@ fn move_cursor(
     views_total: i64,
 ) -> Result<(), ErrorReport> {
     use state::columns::*;
+    let _writing = counters::Writing::begin()?;
     let mut table = Table::open(&tables::BACKFILL_STATE)?;
     let is_moved = table.write(&[KeyValue::Boolean(true)], None, |table, found| {
         if !found || (table.bigint(EPOCH), table.bigint(CURSOR)) != (run.epoch, run.cursor) {

@@ -100,11 +100,14 @@ pub fn is_writing() -> bool {
     IS_WRITING.get()
 }
 
-/// A write in progress. A trigger of the owner on a counter may run meanwhile, and must not begin another one.
-struct Writing;
+/// A write of counters, or of the state that says which page views they count. A trigger of the owner may run meanwhile. The
+/// page views that it writes would be counted by what is about to change, or not at all.
+pub struct Writing;
 
 impl Writing {
-    fn begin() -> Result<Self, ErrorReport> {
+    /// # Errors
+    /// 0A000 if another write is in progress.
+    pub fn begin() -> Result<Self, ErrorReport> {
         if IS_WRITING.replace(true) { Err(error::nested_flush()) } else { Ok(Writing) }
     }
 }

@@ -9,6 +9,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
+use crate::count::counters::Writing;
 use crate::count::page_view::{Gap, Layout, PageView};
 use crate::count::pending;
 use crate::count::state::Writer;
@@ -137,6 +138,7 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     transaction::as_owner(catalog::table(c"backfill_state")?, || {
         transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+            let _writing = Writing::begin()?;
             spi::connect(|connection| EMPTY.run(connection, SnapshotKind::Current, &[]).map(|_| ()))
         })
     })?;
