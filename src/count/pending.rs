@@ -12,21 +12,19 @@
 //! subtransactions, it also keeps with the innermost one. If that one rolls back, its writes are undone, and
 //! the outer tallies come back.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_guard, pg_sys};
 
 use crate::count::subxact_tallies::{SubxactId, SubxactTallies};
 use crate::count::tally::Tally;
 use crate::count::{WriterKind, counters};
 use crate::error;
+use crate::pg::commit_order::{self, Work};
 use crate::pg::{caught, snapshot, transaction};
 
 thread_local! {
-    /// Whether this process calls `query_ends`, and the function that it calls next.
-    static WATCHES_QUERIES: Cell<bool> = const { Cell::new(false) };
-    static NEXT_EXECUTOR_END: Cell<pg_sys::ExecutorEnd_hook_type> = const { Cell::new(None) };
     static PENDING: RefCell<Pending> = const { RefCell::new(Pending::NONE) };
 }
 
@@ -84,61 +82,17 @@ pub fn put_back_tally(tally: Tally) {
         let (first, _) = pending.commands.unwrap_or((command, command));
         pending.commands = Some((first, command));
     });
-    come_first();
+    commit_order::come_first(&AT_COMMIT);
 }
 
-/// Takes care that the flush before the commit comes before what other extensions do then: the server calls the function first
-/// that was registered last. postgres_fdw commits its remote transactions there, and registers at its first connection.
-///
-/// The list of functions may not change while the server goes through it. That is after the portal of the last statement has
-/// ended. `transaction_ends` stays in its place, so a flush is never left out.
-fn come_first() {
-    // SAFETY: no function of the list is being called now. The library with ours is never unloaded.
-    unsafe {
-        if pg_sys::ActivePortal.is_null() || PENDING.with_borrow(|pending| pending.is_ending) {
-            return;
-        }
-        pg_sys::UnregisterXactCallback(Some(transaction_is_to_end), std::ptr::null_mut());
-        pg_sys::RegisterXactCallback(Some(transaction_is_to_end), std::ptr::null_mut());
-        if !WATCHES_QUERIES.replace(true) {
-            NEXT_EXECUTOR_END.set(pg_sys::ExecutorEnd_hook);
-            pg_sys::ExecutorEnd_hook = Some(query_ends);
-        }
-    }
-}
-
-/// The first function that the server calls when a transaction is to end.
-///
-/// # Safety
-/// Only the server may call it.
-unsafe extern "C-unwind" fn transaction_is_to_end(
-    event: pg_sys::XactEvent::Type,
-    _argument: *mut std::ffi::c_void,
-) {
-    use pg_sys::XactEvent::*;
-    if matches!(event, XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE) {
-        // SAFETY: the server calls this, and nothing is left to drop.
-        unsafe { caught::answer(flush_before_end) }
-    }
-}
-
-/// Called at the end of each query of a process that has counted something. A query may have made the first connection.
-///
-/// # Safety
-/// Only the server may call it.
-#[pg_guard]
-unsafe extern "C-unwind" fn query_ends(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: the server passes a query that runs, which the next function, or its own, ends.
-    unsafe {
-        match NEXT_EXECUTOR_END.get() {
-            Some(next) => next(query),
-            None => pg_sys::standard_ExecutorEnd(query),
-        }
-    }
-    if PENDING.with_borrow(|pending| pending.commands.is_some()) {
-        come_first();
-    }
-}
+/// What `commit_order` calls.
+static AT_COMMIT: Work = Work {
+    is_wanted: || PENDING.with_borrow(|pending| pending.commands.is_some() && !pending.is_ending),
+    before_others: flush_before_end,
+    after_statement: || {
+        if counters::is_writing() { Ok(()) } else { flush_at_end() }
+    },
+};
 
 /// To be called after a statement. Another extension may run a statement during the commit: that is flushed
 /// at once.

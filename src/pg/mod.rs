@@ -3,6 +3,7 @@
 pub mod bgworker;
 pub mod catalog;
 pub mod caught;
+pub mod commit_order;
 pub mod datum;
 pub mod fmgr;
 pub mod heap_table;
