@@ -43,6 +43,27 @@ my $later = $node->safe_psql('postgres', $pages);
 note("pages of the state: $later after another $batches batches");
 cmp_ok($later, '<=', $then + 1, '... in the room that the old versions took');
 
+# How many blocks a backfill of many batches looks at, with and without such a transaction. Every new version of a counter
+# enters its indexes; the older versions are not looked at for that.
+fill($node, 60000);
+$node->safe_psql('postgres', 'CALL site_stats.backfill(1000); VACUUM');
+my $blocks = sub {
+	my $looked_at = q(SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read) FROM pg_statio_all_tables WHERE schemaname = 'site_stats' AND relname <> 'page_views');
+	my ($first, $last) = split /\n/, $node->safe_psql('postgres', "$looked_at; CALL site_stats.backfill(100); DO \$\$ BEGIN PERFORM pg_stat_force_next_flush(); END \$\$; $looked_at");
+	return $last - $first;
+};
+my $alone = $blocks->();
+$node->safe_psql('postgres', 'VACUUM');
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$holder->query_safe('SELECT count(*) FROM site_stats.page_views');
+my $beside = $blocks->();
+$holder->query_safe('COMMIT');
+$holder->quit;
+note("blocks that a backfill looks at: $alone alone, $beside beside an old snapshot");
+cmp_ok($beside, '<', 8 * $alone, 'beside an old snapshot a backfill looks at a few times as many blocks');
+ok_exact($node, 'many batches beside it');
+
 ok_no_accidents($node);
 $node->stop;
 done_testing();
