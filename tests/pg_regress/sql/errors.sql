@@ -126,6 +126,33 @@ SELECT * FROM raises(
 );
 ROLLBACK;
 
+-- Errors of PostgreSQL keep their names and places in a session that has counted page views.
+CREATE FUNCTION names_in_error(statement text)
+RETURNS TABLE (code text, schema_name text, table_name text, constraint_name text)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    EXECUTE statement;
+EXCEPTION
+    WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS
+            code = RETURNED_SQLSTATE,
+            schema_name = SCHEMA_NAME,
+            table_name = TABLE_NAME,
+            constraint_name = CONSTRAINT_NAME;
+        RETURN NEXT;
+END
+$$;
+BEGIN;
+CREATE TABLE checked (a integer);
+INSERT INTO checked VALUES (1);
+INSERT INTO site_stats.page_views (path, session_id) VALUES ('/', 's');
+SELECT * FROM names_in_error('ALTER TABLE checked ADD CONSTRAINT none CHECK (a > 1)');
+SELECT * FROM names_in_error('ALTER TABLE checked ADD CONSTRAINT one CHECK (a = 1); INSERT INTO checked VALUES (2)');
+SELECT * FROM names_in_error($$INSERT INTO site_stats.page_views (path, session_id) VALUES ('', 's')$$);
+ROLLBACK;
+DROP FUNCTION names_in_error(text);
+
 -- A function that has lost the one with its query.
 BEGIN;
 ALTER FUNCTION site_stats.get_stats_in_snapshot() RENAME TO lost;
@@ -167,6 +194,14 @@ CALL site_stats.backfill(-1);
 \echo :LAST_ERROR_SQLSTATE
 BEGIN;
 CALL site_stats.backfill();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+CALL site_stats.await_backfill(NULL);
+\echo :LAST_ERROR_SQLSTATE
+CALL site_stats.await_backfill('-1 second');
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+CALL site_stats.await_backfill();
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
