@@ -87,6 +87,7 @@ ok_fails('the beginning fails',
 		like(sqlstate_of($node, "SET lock_timeout = '100ms'; SELECT site_stats.$call()"),
 			qr/^55P03: another transaction has requested a backfill and has not ended End that transaction; a prepared one is in pg_prepared_xacts\.$/, "$label: $call() says so");
 	}
+	like(sqlstate_of($node, 'SET lock_timeout = 0; SELECT site_stats.start_backfill()'), qr/^55P03: /, "$label: without a lock timeout, too");
 	$node->safe_psql('postgres', q(SELECT site_stats.record_page_view('/', 'page', 'meanwhile')));
 	$node->safe_psql('postgres', q(ROLLBACK PREPARED 'forgotten'));
 	ok_no_worker($node, $label);
