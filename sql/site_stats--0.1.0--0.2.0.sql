@@ -29,25 +29,35 @@ REFERENCING OLD TABLE AS removed
 FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_changed_page_views();
 
 -- The state as reads use it. Where a table of counters has lost its rows, no counter counts: every page view is counted
--- directly. A crash empties an UNLOGGED table, and TRUNCATE any.
+-- directly. A crash empties an UNLOGGED table, and TRUNCATE any. Where all tables are empty and none is UNLOGGED, page
+-- views came in past the triggers, and none was ever counted.
 CREATE VIEW site_stats.counted_state AS
 SELECT
     CASE WHEN NOT l.is_lost THEN s.epoch END AS epoch,
     CASE WHEN l.is_lost THEN 0 ELSE s.cursor END AS cursor,
     CASE WHEN l.is_lost THEN 9223372036854775807 ELSE s.target END AS target
 FROM site_stats.backfill_state AS s
+CROSS JOIN (
+    SELECT
+        count(*) FILTER (WHERE pg_relation_size(c.oid) = 0) AS empty,
+        bool_or(c.relpersistence = 'u') AS is_unlogged
+    FROM pg_class AS c
+    WHERE c.oid IN (
+            'site_stats.path_totals'::regclass,
+            'site_stats.sessions'::regclass,
+            'site_stats.site_totals'::regclass
+        )
+) AS t
 CROSS JOIN LATERAL (
     SELECT
-        LEAST(
-            pg_relation_size('site_stats.path_totals'),
-            pg_relation_size('site_stats.sessions'),
-            pg_relation_size('site_stats.site_totals')
-        ) = 0
-        AND EXISTS (
-            SELECT
-            FROM ONLY site_stats.page_views AS v
-            WHERE v.id <= s.cursor OR v.id > s.target
-        ) AS is_lost
+        CASE
+            WHEN t.empty = 0 OR (t.empty = 3 AND NOT t.is_unlogged) THEN false
+            ELSE EXISTS (
+                SELECT
+                FROM ONLY site_stats.page_views AS v
+                WHERE v.id <= s.cursor OR v.id > s.target
+            )
+        END AS is_lost
 ) AS l;
 
 COMMENT ON VIEW site_stats.counted_state IS

@@ -1,7 +1,7 @@
 //! Counters that are gone: a crash has emptied an UNLOGGED table of counters, or a TRUNCATE any.
 //!
 //! Nothing in the table tells. But a page view that is counted has left a row in each of three tables, so none of them is empty
-//! then. A process looks once, before it writes a counter for the first time, and again after each change of a table that the
+//! then. If all of them are, and none is UNLOGGED, page views came in past the triggers, and none was ever counted. A process looks once, before it writes a counter for the first time, and again after each change of a table that the
 //! server announces: a crash ends all processes, and a TRUNCATE is announced.
 
 use std::cell::Cell;
@@ -44,20 +44,20 @@ pub fn require_counters(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     if SEEN.get().is_some() {
         return Ok(());
     }
-    let Some(empty) = first_empty()? else { return Ok(()) };
+    let Some(empty) = suspect()? else { return Ok(()) };
     let is_lost = snapshot::without_own_changes(|snapshot| match state::seen_by(snapshot) {
         Ok(state) => is_any_counted(page_views, state, snapshot),
         // This transaction has created the extension.
         Err(_) => Ok(false),
     })?;
     // What the snapshot shows may have been counted since the look at the tables.
-    if is_lost && first_empty()?.is_some() { Err(error::lost_rows(empty)) } else { Ok(()) }
+    if is_lost && suspect()?.is_some() { Err(error::lost_rows(empty)) } else { Ok(()) }
 }
 
 /// The state as a read is to use it: nothing is counted where counters are lost. As the SQL view `counted_state`.
 pub fn state_for_reads() -> Result<State, ErrorReport> {
     let state = state::seen()?;
-    if SEEN.get().is_some() || first_empty()?.is_none() {
+    if SEEN.get().is_some() || suspect()?.is_none() {
         return Ok(state);
     }
     // SAFETY: a function that reads runs with an active snapshot.
@@ -66,20 +66,24 @@ pub fn state_for_reads() -> Result<State, ErrorReport> {
     Ok(if is_lost { State { epoch: 0, cursor: 0, target: i64::MAX } } else { state })
 }
 
-/// The first of the tables without a block.
-fn first_empty() -> Result<Option<&'static CStr>, ErrorReport> {
+/// The first of the tables without a block, if it may have lost its rows.
+fn suspect() -> Result<Option<&'static CStr>, ErrorReport> {
     let changes = catalog::changes();
     let mut tables = [pg_sys::InvalidOid; TABLES.len()];
+    let (mut first, mut empty, mut is_any_unlogged) = (None, 0, false);
     for (table, name) in tables.iter_mut().zip(TABLES) {
         *table = catalog::table(name)?;
-        if scan::length(*table) == 0 {
-            return Ok(Some(name));
+        let (blocks, is_unlogged) = scan::length_and_persistence(*table);
+        is_any_unlogged |= is_unlogged;
+        if blocks == 0 {
+            first = first.or(Some(name));
+            empty += 1;
         }
     }
-    if catalog::changes() == changes {
+    if empty == 0 && catalog::changes() == changes {
         SEEN.set(Some(tables));
     }
-    Ok(None)
+    Ok(first.filter(|_| empty < TABLES.len() || is_any_unlogged))
 }
 
 fn is_any_counted(

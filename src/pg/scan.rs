@@ -24,12 +24,18 @@ pub fn is_empty(table: &'static CStr) -> Result<bool, ErrorReport> {
 
 /// How many blocks a table has.
 pub fn length(table: pg_sys::Oid) -> u32 {
+    length_and_persistence(table).0
+}
+
+/// How many blocks a table has, and whether it is UNLOGGED.
+pub fn length_and_persistence(table: pg_sys::Oid) -> (u32, bool) {
     // SAFETY: the table exists, and is open while it is measured.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        let is_unlogged = (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_UNLOGGED;
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        blocks
+        (blocks, is_unlogged)
     }
 }
 
