@@ -63,6 +63,8 @@ CROSS JOIN LATERAL (
 COMMENT ON VIEW site_stats.counted_state IS
     'Which page views the counters count, for the functions that read: none, if a table has lost its rows.';
 
+REVOKE ALL ON site_stats.counted_state FROM PUBLIC;
+
 CREATE OR REPLACE VIEW site_stats.path_views AS
 SELECT
     u.path,

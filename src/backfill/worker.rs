@@ -17,7 +17,7 @@ use crate::backfill::{launch, requests};
 use crate::error;
 use crate::pg::locks::Mode;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
-use crate::pg::transaction::{Failure, as_owner, catch, in_transaction, with_settings};
+use crate::pg::transaction::{Failure, as_owner, catch, in_bare_transaction, in_transaction, with_settings};
 use crate::pg::{bgworker, catalog};
 use crate::settings;
 
@@ -99,14 +99,13 @@ pub fn serve() -> Result<(), Failure> {
 }
 
 /// Waits until no request is uncommitted: then the transaction that launched this process has ended. False if one stays, since
-/// a process must not hold a worker slot for a forgotten transaction. It waits in short transactions, so it holds no snapshot
-/// for long either.
+/// a process must not hold a worker slot for a forgotten transaction. It waits in short transactions without a snapshot.
 fn wait_for_requests(page_views: pg_sys::Oid) -> Result<bool, Failure> {
     let began = Instant::now();
     loop {
         let timeout = settings::backfill_lock_timeout().as_millis().to_string();
         let timeout = CString::new(timeout).unwrap_or_default();
-        let wait = in_transaction(|| {
+        let wait = in_bare_transaction(|| {
             with_settings(&[(c"lock_timeout", &timeout)], || {
                 requests::request_lock(page_views).acquire(Mode::Shared);
                 Ok(())

@@ -49,13 +49,18 @@ pub fn catch<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Fail
 /// Runs `work` in a transaction of its own and commits it, or aborts it on an error. The process must be in
 /// no transaction.
 pub fn in_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
+    in_bare_transaction(|| with_snapshot(work))
+}
+
+/// The same without a snapshot: for work that may wait long.
+pub fn in_bare_transaction<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Failure> {
     let result = catch(|| {
         // SAFETY: the callers are workers, between two transactions.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
         }
-        let result = with_snapshot(work)?;
+        let result = work()?;
         // SAFETY: commits the transaction started above.
         unsafe { pg_sys::CommitTransactionCommand() };
         Ok(result)
