@@ -107,7 +107,7 @@ ok_fails('the beginning fails',
 	my ($pid) = $waiting->query_safe('SELECT pg_backend_pid()') =~ /(\d+)/;
 	$waiting->{stdin} .= "CALL site_stats.await_backfill(); SELECT 'awaited';\n";
 	$waiting->{run}->pump_nb;
-	ok_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND wait_event_type = 'Lock' AND backend_xmin IS NULL", "$label: waits without a snapshot");
+	ok_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND wait_event = 'Extension' AND backend_xmin IS NULL", "$label: waits without a snapshot");
 	clear_fault($node);
 	$node->safe_psql('postgres', "SELECT pg_cancel_backend($_)") for workers($node);    # that batch is taken again
 	ok_until($node, "status = 'complete'", "$label: complete");
