@@ -1,14 +1,14 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
-# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), PROVE_TESTS (check-recovery), SEED and CYCLES
-# (chaos), ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
+# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), PROVE_TESTS (check-recovery), NEIGHBOURS
+# (check-neighbours), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
     check-lint check-unit check-pgspot check-regress check-upgrade check-installcheck check-isolation check-recovery \
-    check-chaos matrix chaos bench clean package check-package check-pg-upgrade installcheck
+    check-chaos matrix chaos bench clean package check-package check-pg-upgrade check-neighbours installcheck
 
-export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS PROFILE SEED CYCLES ONLY SCALE ROUNDS
+export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS NEIGHBOURS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
@@ -29,6 +29,8 @@ help:
 	@echo '  make check-recovery          ... crashes, standbys  (PROVE_TESTS="018_launcher": these only)'
 	@echo '  make check-chaos             ... a short chaos run'
 	@echo 'make matrix [PG=18]            the tests that run a server, with PostgreSQL 17 and 18 in small Debian systems; needs root'
+	@echo 'make check-neighbours          beside pg_repack, poolers and replication of others, from Debian: four minutes; needs root'
+	@echo '                               (NEIGHBOURS="pgbouncer pgpool": these only)'
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
 	@echo 'make bench                     how fast it is, beside plain PostgreSQL and the alternatives: 15 to 20 minutes'
 	@echo '                               (ONLY="inserts copy api backfill latency reads slots memory size": these only)'
@@ -60,6 +62,9 @@ check-package:
 
 check-pg-upgrade:
 	@bin/check-pg-upgrade
+
+check-neighbours:
+	@bin/check-neighbours
 
 installcheck:
 	@bin/installcheck

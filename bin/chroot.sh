@@ -39,8 +39,14 @@ mirror() {
         sed -nE 's/^(.*[^-]debian\/?)\|.*/\1/p' | head -n 1
 }
 
-# Sets CHROOT to a system with the server of a version and nothing else, or, of the kind "tests", also with its test
-# runners and headers: need_chroot bare|tests VERSION
+# What Debian has of the software that people use beside site_stats: tests/neighbours.
+neighbours_of() {
+    echo "postgresql-$1-repack,postgresql-$1-wal2json,postgresql-$1-pglogical,postgresql-$1-pgaudit,postgresql-$1-plpgsql-check,pgbouncer,pgpool2"
+}
+
+# Sets CHROOT to a system with the server of a version and nothing else; or, of the kind "tests", also with its test
+# runners and headers; or, of the kind "neighbours", with the software of neighbours_of, too:
+# need_chroot bare|tests|neighbours VERSION
 need_chroot() {
     local kind=$1 version=$2 suite mirror options
     suite=$(suite_of "$version") || die "no Debian release has PostgreSQL $version" "There are 15, 17 and 18."
@@ -59,7 +65,8 @@ need_chroot() {
         --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"')
     case $kind in
     bare) options+=(--include="postgresql-$version") ;;
-    tests)
+    tests | neighbours)
+        [ "$kind" = tests ] || options+=(--include="$(neighbours_of "$version")")
         # The development package depends on a compiler, which nothing here needs. So it is unpacked without.
         # shellcheck disable=SC2016  # expanded by mmdebstrap's shell
         options+=(--include="postgresql-$version,perl,libipc-run-perl,diffutils"

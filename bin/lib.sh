@@ -225,6 +225,24 @@ interruptible() {
     return "$status"
 }
 
+# Starts a command as a process group of its own; it ends with this script, if stop_background has not ended it before.
+BACKGROUND=()
+background() {
+    set -m
+    "$@" </dev/null &
+    BACKGROUND+=($!)
+    set +m
+}
+
+# Ends what background has started, and waits until it is gone.
+stop_background() {
+    local group
+    for group in "${BACKGROUND[@]}"; do
+        { kill -- "-$group" && wait "$group"; } 2>/dev/null || true
+    done
+    BACKGROUND=()
+}
+
 # Makes WORK, a folder that the server user owns, with RUN_BIN, a PostgreSQL that this user can run, and RUN_TESTS,
 # tests that it can read: where they are if it may go there, else copies in /tmp.
 open_work() {
@@ -273,6 +291,7 @@ close_work() {
     trap '' HUP INT TERM # let the clean-up end
     cd /
     [ -z "$JOB" ] || { kill -- "-$JOB" && wait "$JOB"; } 2>/dev/null || true
+    stop_background
     if [ "$status" != 0 ] && [ -s "${SERVER_LOG:-}" ]; then
         cp "$SERVER_LOG" "$BUILD/log/server.log"
         printf "    (the server's log: %s)\n" "$BUILD/log/server.log" >&2
