@@ -305,12 +305,14 @@ close_work() {
 
 # ---- one throw-away cluster ----------------------------------------------------------------------------------------
 
-# Starts a server with default settings that listens on a socket of its own and nowhere else. Arguments: settings. Its
-# locale is C, or CLUSTER_LOCALE.
+# Starts a server with default settings that listens on a socket of its own and nowhere else, in place of the one before.
+# Arguments: settings. Its locale is C, or CLUSTER_LOCALE.
 start_cluster() {
     open_work
     CLUSTER=$WORK/data
     SERVER_LOG=$WORK/server.log
+    [ ! -e "$CLUSTER" ] || stop_servers "$CLUSTER"
+    rm -rf "$CLUSTER" "$SERVER_LOG"
     (cd "$WORK" && quietly "$BUILD/log/initdb.log" as_server_user "$RUN_BIN/initdb" -D "$CLUSTER" -U postgres -A trust \
         -E UTF8 --locale="${CLUSTER_LOCALE:-C}" --no-sync) || die "initdb failed; its message is above"
     as_server_user tee -a "$CLUSTER/postgresql.conf" >/dev/null <<SETTINGS
@@ -320,6 +322,11 @@ log_line_prefix = '%m [%p] '
 timezone = 'UTC'
 $(printf '%s\n' "$@")
 SETTINGS
+    start_server
+}
+
+# Starts the server of that cluster, or starts it again.
+start_server() {
     (cd "$WORK" && as_server_user "$RUN_BIN/pg_ctl" -D "$CLUSTER" -l "$SERVER_LOG" -w -t 60 start >/dev/null) || {
         tail -n 20 "$SERVER_LOG" >&2
         die "the server did not start; its log is above"
@@ -334,14 +341,36 @@ psql_cluster() { PGCLIENTENCODING=UTF8 "$RUN_BIN/psql" -X -q -P pager=off -v ON_
 # One value from that cluster.
 ask() { psql_cluster -At -F ' ' -c "$1"; }
 
+# Whether all tables and indexes of that cluster are sound, of every database: each row is in each index once, and no block
+# is damaged (pg_amcheck). Arguments: options of pg_amcheck.
+pages_are_sound() {
+    local log=$BUILD/log/amcheck.log tables
+    mkdir -p "$BUILD/log"
+    if ! (cd "$WORK" && "$RUN_BIN/pg_amcheck" -h "$SOCKETS" -U postgres --all --install-missing --heapallindexed \
+        --parent-check --verbose "$@") >"$log" 2>&1; then
+        grep -vE '^pg_amcheck: (checking|including|in database)' "$log" | head -n 40 >&2
+        note "pg_amcheck found what is above (all it said: ${log#"$ROOT"/})."
+        return 1
+    fi
+    tables=$(grep -cE 'checking heap table ".*\.site_stats\.' "$log" || true)
+    if [ "$tables" = 0 ]; then
+        note "pg_amcheck saw no table of site_stats (all it said: ${log#"$ROOT"/})."
+        return 1
+    fi
+    note "pg_amcheck finds nothing in $tables tables of site_stats and their $(grep -cE 'checking btree index ".*\.site_stats\.' "$log") indexes"
+}
+
 # ---- the chaos run -------------------------------------------------------------------------------------------------
 
 chaos_driver() {
     (cd "$WORK" && as_server_user perl "$RUN_TESTS/chaos/run.pl" "$RUN_BIN" "$CLUSTER" "$SOCKETS" "$SERVER_LOG" "$@")
 }
 
-# Runs that many cycles of tests/chaos on a cluster of their own: run_chaos SEED CYCLES
+# Runs that many cycles of tests/chaos on a cluster of their own, which must be sound afterwards: run_chaos SEED CYCLES
 run_chaos() {
     start_cluster "$(cat tests/chaos/postgresql.conf)"
-    interruptible chaos_driver "$@"
+    interruptible chaos_driver "$@" || return
+    start_server # the driver has stopped it
+    pages_are_sound || return
+    stop_cluster
 }
