@@ -29,6 +29,7 @@ help:
 	@echo '  make check-recovery          ... crashes, standbys  (PROVE_TESTS="018_launcher": these only)'
 	@echo '  make check-chaos             ... a short chaos run'
 	@echo 'make matrix [PG=18]            the tests that run a server, with PostgreSQL 17 and 18 in small Debian systems; needs root'
+	@echo '                               (PG=15-cassert: PostgreSQL 15 with assertions, compiled once; a part of these tests)'
 	@echo 'make check-neighbours          beside pg_repack, poolers and replication of others, from Debian: four minutes; needs root'
 	@echo '                               (NEIGHBOURS="pgbouncer pgpool": these only)'
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'

@@ -16,7 +16,8 @@ PGRX_VERSION=0.18.1
 SUPPORTED_VERSIONS="15 16 17 18"
 
 cd "$ROOT"
-export PGRX_HOME=$BUILD/pgrx
+# BINDINGS is another folder for what pgrx knows of headers: bin/matrix has two kinds of the same version.
+export PGRX_HOME=${BINDINGS:-$BUILD/pgrx}
 # build.rs gives the linker what this would add to every crate, so that cargo's own commands and cargo pgrx
 # share what they compile.
 [ ! -e "$ROOT/build.rs" ] || export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
@@ -343,6 +344,7 @@ ask() { psql_cluster -At -F ' ' -c "$1"; }
 
 # Whether all tables and indexes of that cluster are sound, of every database: each row is in each index once, and no block
 # is damaged (pg_amcheck). Arguments: options of pg_amcheck.
+# shellcheck disable=SC2120  # some have none
 pages_are_sound() {
     local log=$BUILD/log/amcheck.log tables
     mkdir -p "$BUILD/log"
