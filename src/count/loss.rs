@@ -1,8 +1,10 @@
 //! Counters that are gone: a crash has emptied an UNLOGGED table of counters, or a TRUNCATE any.
 //!
-//! Nothing in the table tells. But a page view that is counted has left a row in each of three tables, so none of them is empty
-//! then. If all of them are, and none is UNLOGGED, page views came in past the triggers, and none was ever counted. A process looks once, before it writes a counter for the first time, and again after each change of a table that the
-//! server announces: a crash ends all processes, and a TRUNCATE is announced.
+//! Nothing in the table tells. But a page view that is counted has left a row in each of three tables, so none of them is
+//! empty then. If all of them are, and none is UNLOGGED, page views came in past the triggers, and none was ever counted;
+//! that somebody has emptied all three by hand looks the same, and is for `check_totals()` to find. A process looks once,
+//! before it writes a counter for the first time, and again after each change of a table that the server announces: a crash
+//! ends all processes, and a TRUNCATE is announced.
 
 use std::cell::Cell;
 use std::ffi::CStr;
