@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_extern, pg_sys};
+use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_sys};
 
 use crate::backfill::driver::{self, End, Runner};
 use crate::backfill::requests::{self, Answer};
@@ -13,6 +13,8 @@ use crate::error;
 use crate::pg::transaction::{self, Failure};
 use crate::pg::{bgworker, catalog, fmgr, spi};
 
+fmgr::sql_function!(backfill_wrapper, pg_finfo_backfill_wrapper, backfill);
+
 /// Runs a backfill in this session: continues an unfinished run, or begins one. Notices report the progress.
 ///
 /// # Errors
@@ -20,9 +22,10 @@ use crate::pg::{bgworker, catalog, fmgr, spi};
 /// - 22023: a batch size out of range
 /// - 25006: on a standby
 /// - 55006: another process runs a backfill
-#[pg_extern(sql = false)]
-fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
-    // SAFETY: pgrx passes on the `FunctionCallInfo` that the server made for this call.
+fn backfill(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
+    // SAFETY: the procedure is declared with this argument, an integer.
+    let batch_size = unsafe { fmgr::argument(call, 0) }.map(|size| size.value() as i32);
+    // SAFETY: this is the call being served.
     if !unsafe { fmgr::may_commit(call) } {
         return Err(error::in_transaction_block(
             "site_stats.backfill()",
@@ -40,7 +43,8 @@ fn backfill(batch_size: Option<i32>, call: pg_sys::FunctionCallInfo) -> Result<(
     }
     PgTryBuilder::new(|| spi::connect_nonatomic(|| run_steps_here(page_views, batch_size)))
         .finally(|| lock.release_from_process())
-        .execute()
+        .execute()?;
+    Ok(pg_sys::Datum::from(0))
 }
 
 fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
@@ -54,7 +58,7 @@ fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
             })
         })
     })
-    .map_err(Failure::into_report)?;
+    .unwrap_or_else(Failure::raise);
     spi::commit();
     if answer == Answer::NothingToDo {
         notice("no page views to backfill");
@@ -63,7 +67,7 @@ fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
     match driver::drive(&mut Procedure { page_views }) {
         Ok(End::Stopping) => Err(error::server_gone()),
         Ok(End::Done | End::Updated) => Ok(()),
-        Err(failure) => Err(failure.into_report()),
+        Err(failure) => failure.raise(),
     }
 }
 

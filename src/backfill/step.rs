@@ -218,7 +218,7 @@ pub fn note_failure(page_views: pg_sys::Oid, message: &str, finally: bool) -> Re
         };
         let arguments = [
             pg_sys::Datum::from(has_failed),
-            datum::text(message.as_bytes()),
+            datum::text_from_utf8(message),
             pg_sys::Datum::from(page_views),
         ]
         .map(Some);

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_extern, pg_sys};
+use pgrx::{FromDatum, pg_extern, pg_sys};
 
 use crate::backfill::requests::{self, Look};
 use crate::backfill::status::{Action, Status};
 use crate::error;
 use crate::pg::spi::{SnapshotKind, Statement};
-use crate::pg::{bgworker, catalog, fmgr, spi, transaction};
+use crate::pg::{bgworker, catalog, datum, fmgr, spi, transaction};
 
 /// How often a waiting session looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -44,6 +44,8 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
     }
 }
 
+fmgr::sql_function!(await_backfill_wrapper, pg_finfo_await_backfill_wrapper, await_backfill);
+
 /// Waits until the backfill is complete, or if there is none. For scripts: it is an error if the backfill is not complete.
 ///
 /// # Errors
@@ -52,9 +54,10 @@ fn wait_for_backfill(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
 /// - 22023: a negative timeout
 /// - 55000: the backfill stopped or failed
 /// - 57014: the timeout passed first
-#[pg_extern(sql = false)]
-fn await_backfill(timeout: Option<Interval>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
-    // SAFETY: pgrx passes on the `FunctionCallInfo` that the server made for this call.
+fn await_backfill(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
+    // SAFETY: the procedure is declared with this argument, an interval.
+    let timeout = unsafe { fmgr::argument(call, 0).and_then(|timeout| Interval::from_datum(timeout, false)) };
+    // SAFETY: this is the call being served.
     if !unsafe { fmgr::may_commit(call) } {
         return Err(error::in_transaction_block(
             "site_stats.await_backfill()",
@@ -80,7 +83,8 @@ fn await_backfill(timeout: Option<Interval>, call: pg_sys::FunctionCallInfo) -> 
             spi::commit();
             bgworker::nap(POLL_INTERVAL.min(timeout.saturating_sub(began.elapsed())));
         }
-    })
+    })?;
+    Ok(pg_sys::Datum::from(0))
 }
 
 /// Runs `work` as the functions run that are SECURITY DEFINER: a procedure that commits cannot be one.
@@ -92,7 +96,10 @@ fn as_owner<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, Error
 
 /// Why the run has stopped, empty if that is not known.
 fn last_error() -> Result<String, ErrorReport> {
-    spi::connect(|connection| Ok(LAST_ERROR.run(connection, SnapshotKind::Latest, &[])?.text_lossy(0, 1)))
+    spi::connect(|connection| {
+        let found = LAST_ERROR.run(connection, SnapshotKind::Latest, &[])?;
+        Ok(found.text(0, 1).map(datum::utf8_from_text).unwrap_or_default())
+    })
 }
 
 /// The status in which there is nothing to wait for; `None` as long as there is.

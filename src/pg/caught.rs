@@ -4,12 +4,14 @@
 //! and constraint. So a function of the server's own kind keeps a copy of each error when it is raised, before it is caught.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::AssertUnwindSafe;
 use std::ptr::null_mut;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_guard, pg_sys};
+
+use crate::pg::datum;
 
 /// What was caught.
 pub enum Caught {
@@ -30,6 +32,13 @@ impl Caught {
                     message: utf8((*copy).message).unwrap_or_default(),
                     detail: utf8((*copy).detail),
                     hint: utf8((*copy).hint),
+                    names: [
+                        (*copy).schema_name,
+                        (*copy).table_name,
+                        (*copy).column_name,
+                        (*copy).constraint_name,
+                    ]
+                    .map(|name| (!name.is_null()).then(|| CStr::from_ptr(name).to_owned())),
                 };
                 pg_sys::MemoryContextDelete((*copy).assoc_context);
                 failure
@@ -46,6 +55,8 @@ pub struct Failure {
     pub message: String,
     detail: Option<String>,
     hint: Option<String>,
+    /// Of schema, table, column and constraint, in the encoding of the database.
+    names: [Option<CString>; 4],
 }
 
 impl Failure {
@@ -70,6 +81,34 @@ impl Failure {
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
+            names: [const { None }; 4],
+        }
+    }
+
+    /// Raises the error again with all that is kept of it, for `answer` to catch.
+    pub fn raise<R>(self) -> R {
+        // SAFETY: the error is whole. pgrx makes a panic of it, so all that is to be dropped is dropped.
+        unsafe { pg_sys::ThrowErrorData(self.into_error_data()) };
+        unreachable!("an error was raised")
+    }
+
+    /// The error as the server keeps errors, in the current memory context and the encoding of the database.
+    fn into_error_data(self) -> *mut pg_sys::ErrorData {
+        // SAFETY: the server allocates what is written. Zero is a value for each field.
+        unsafe {
+            let error = pg_sys::palloc0(size_of::<pg_sys::ErrorData>()).cast::<pg_sys::ErrorData>();
+            (*error).elevel = PgLogLevel::ERROR as i32;
+            (*error).sqlerrcode = self.code as i32;
+            (*error).message = server_text(&self.message);
+            (*error).detail = self.detail.map_or(null_mut(), |detail| server_text(&detail));
+            (*error).hint = self.hint.map_or(null_mut(), |hint| server_text(&hint));
+            let [schema, table, column, constraint] =
+                self.names.map(|name| name.map_or(null_mut(), |name| pg_sys::pstrdup(name.as_ptr())));
+            (*error).schema_name = schema;
+            (*error).table_name = table;
+            (*error).column_name = column;
+            (*error).constraint_name = constraint;
+            error
         }
     }
 
@@ -177,12 +216,8 @@ unsafe fn utf8(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: the caller guarantees the text. The server returns it as it is, or a converted copy.
-    unsafe {
-        let length = i32::try_from(CStr::from_ptr(text).to_bytes().len()).unwrap_or(i32::MAX);
-        let converted = pg_sys::pg_server_to_any(text, length, pg_sys::pg_enc::PG_UTF8 as i32);
-        Some(CStr::from_ptr(converted).to_string_lossy().into_owned())
-    }
+    // SAFETY: the caller guarantees the text.
+    Some(datum::utf8_from_text(unsafe { CStr::from_ptr(text) }.to_bytes()))
 }
 
 /// Answers a call of the server with the result of `work`, or with its error as it was raised.
@@ -221,8 +256,7 @@ unsafe fn raise_again<R>(error: *mut pg_sys::ErrorData) -> R {
 /// As `answer`.
 unsafe fn raise<R>(failure: Failure) -> R {
     // SAFETY: the box is handed over.
-    unsafe { raise_boxed(Box::into_raw(Box::new(failure))) };
-    unreachable!("an error was raised")
+    unsafe { raise_again(boxed_error_data(Box::into_raw(Box::new(failure)))) }
 }
 
 /// The part of `raise` that an error may leave, with what it owns.
@@ -230,8 +264,13 @@ unsafe fn raise<R>(failure: Failure) -> R {
 /// # Safety
 /// The pointer must be that of a box, which this function takes.
 #[pg_guard]
-unsafe extern "C-unwind" fn raise_boxed(failure: *mut Failure) {
+unsafe extern "C-unwind" fn boxed_error_data(failure: *mut Failure) -> *mut pg_sys::ErrorData {
     // SAFETY: the caller hands the box over.
-    let failure = unsafe { Box::from_raw(failure) };
-    failure.into_report().report(PgLogLevel::ERROR);
+    unsafe { Box::from_raw(failure) }.into_error_data()
+}
+
+/// A copy of a text for the server, in the encoding of the database.
+fn server_text(text: &str) -> *mut c_char {
+    // SAFETY: the server copies what it is given.
+    unsafe { pg_sys::text_to_cstring(datum::text_from_utf8(text).cast_mut_ptr()) }
 }

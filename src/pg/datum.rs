@@ -42,6 +42,38 @@ pub fn text(bytes: &[u8]) -> pg_sys::Datum {
     unsafe { pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length)) }
 }
 
+/// A text of the server's as a string: from the encoding of the database to UTF-8.
+pub fn utf8_from_text(bytes: &[u8]) -> String {
+    let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+    // SAFETY: the server reads `length` bytes. It returns these, or a converted copy that ends in NUL.
+    unsafe {
+        let converted =
+            pg_sys::pg_server_to_any(bytes.as_ptr().cast(), length, pg_sys::pg_enc::PG_UTF8 as i32);
+        let bytes = if converted.cast_const() == bytes.as_ptr().cast() {
+            bytes
+        } else {
+            std::ffi::CStr::from_ptr(converted).to_bytes()
+        };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// A `text` value of a string, in the encoding of the database and the current memory context.
+pub fn text_from_utf8(string: &str) -> pg_sys::Datum {
+    // A text is shorter than 1 GB, so its length fits an i32.
+    let length = i32::try_from(string.len()).unwrap_or(i32::MAX);
+    // SAFETY: the server reads `length` bytes, and the string has as many. It returns these, or a converted copy that ends in NUL.
+    unsafe {
+        let converted =
+            pg_sys::pg_any_to_server(string.as_ptr().cast(), length, pg_sys::pg_enc::PG_UTF8 as i32);
+        if converted.cast_const() == string.as_ptr().cast() {
+            text(string.as_bytes())
+        } else {
+            text(std::ffi::CStr::from_ptr(converted).to_bytes())
+        }
+    }
+}
+
 /// The columns of a row, read in order from its tuple, up to the last one that is needed.
 ///
 /// For scans of many rows: `heap_deform_tuple` would take a third of the time of such a scan.
