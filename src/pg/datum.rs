@@ -2,6 +2,7 @@
 //!
 //! Texts are bytes in the encoding of the database, whatever it is. pgrx's `&str` must be UTF-8.
 
+use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 
 use pgrx::pg_sys;
@@ -44,34 +45,28 @@ pub fn text(bytes: &[u8]) -> pg_sys::Datum {
 
 /// A text of the server's as a string: from the encoding of the database to UTF-8.
 pub fn utf8_from_text(bytes: &[u8]) -> String {
-    let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
-    // SAFETY: the server reads `length` bytes. It returns these, or a converted copy that ends in NUL.
-    unsafe {
-        let converted =
-            pg_sys::pg_server_to_any(bytes.as_ptr().cast(), length, pg_sys::pg_enc::PG_UTF8 as i32);
-        let bytes = if converted.cast_const() == bytes.as_ptr().cast() {
-            bytes
-        } else {
-            std::ffi::CStr::from_ptr(converted).to_bytes()
-        };
-        String::from_utf8_lossy(bytes).into_owned()
-    }
+    // SAFETY: the conversion reads as many bytes as the slice has.
+    let converted =
+        converted(bytes, |text, length, utf8| unsafe { pg_sys::pg_server_to_any(text, length, utf8) });
+    String::from_utf8_lossy(converted).into_owned()
 }
 
 /// A `text` value of a string, in the encoding of the database and the current memory context.
 pub fn text_from_utf8(string: &str) -> pg_sys::Datum {
+    // SAFETY: as above.
+    text(converted(string.as_bytes(), |text, length, utf8| unsafe {
+        pg_sys::pg_any_to_server(text, length, utf8)
+    }))
+}
+
+/// What the server converts a text to: the text itself, or a copy that ends in NUL.
+fn converted(bytes: &[u8], convert: impl FnOnce(*const c_char, i32, i32) -> *mut c_char) -> &[u8] {
     // A text is shorter than 1 GB, so its length fits an i32.
-    let length = i32::try_from(string.len()).unwrap_or(i32::MAX);
-    // SAFETY: the server reads `length` bytes, and the string has as many. It returns these, or a converted copy that ends in NUL.
-    unsafe {
-        let converted =
-            pg_sys::pg_any_to_server(string.as_ptr().cast(), length, pg_sys::pg_enc::PG_UTF8 as i32);
-        if converted.cast_const() == string.as_ptr().cast() {
-            text(string.as_bytes())
-        } else {
-            text(std::ffi::CStr::from_ptr(converted).to_bytes())
-        }
-    }
+    let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+    let text = bytes.as_ptr().cast();
+    let copy = convert(text, length, pg_sys::pg_enc::PG_UTF8 as i32).cast_const();
+    // SAFETY: a copy is a string of the server's, and its memory outlives what the callers do with it at once.
+    if copy == text { bytes } else { unsafe { CStr::from_ptr(copy) }.to_bytes() }
 }
 
 /// The columns of a row, read in order from its tuple, up to the last one that is needed.
