@@ -10,7 +10,7 @@ use crate::backfill::requests::{self, Answer};
 use crate::backfill::status::valid_batch_size;
 use crate::backfill::step::{self, Step};
 use crate::error;
-use crate::pg::transaction::{self, Failure};
+use crate::pg::transaction::{self, ALL_ROWS, Failure, OWN_NAMES};
 use crate::pg::{bgworker, catalog, fmgr, spi};
 
 fmgr::sql_function!(backfill_wrapper, pg_finfo_backfill_wrapper, backfill);
@@ -51,8 +51,7 @@ fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<()
     spi::commit();
     let answer = transaction::in_subtransaction(|| {
         transaction::as_owner(page_views, || {
-            let settings = [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
-            transaction::with_settings(&settings, || {
+            transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
                 // This process holds the run lock, so a run whose status is `running` was interrupted.
                 spi::connect(|connection| requests::request_start(connection, page_views, batch_size))
             })

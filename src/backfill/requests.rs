@@ -17,6 +17,7 @@ use crate::count::pending;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
+use crate::pg::transaction::OWN_NAMES;
 use crate::pg::{catalog, datum, scan, transaction};
 
 /// How long a caller waits for the requests of other transactions to be committed.
@@ -107,7 +108,7 @@ static FORBIDDEN: Statement = Statement::new(
 /// # Errors
 /// 42501 if the tables of the extension have several owners, and that of `page_views` may not write the others.
 pub fn require_owner(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
-    transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+    transaction::with_settings(&[OWN_NAMES], || {
         spi::connect(|connection| {
             let forbidden = FORBIDDEN.run(connection, SnapshotKind::Current, &[Some(page_views.into())])?;
             if forbidden.is_empty() {

@@ -22,6 +22,7 @@ use crate::count::{WriterKind, counters, page_view, pending, state, tables, visi
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
+use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
 use crate::pg::{catalog, datum, snapshot, transaction, writeback};
 use crate::{error, settings};
 
@@ -238,11 +239,7 @@ pub fn in_backfill_context<R>(
         return Err(error::wrong_isolation("a backfill"));
     }
     let timeout = CString::new(settings::backfill_lock_timeout().as_millis().to_string()).unwrap_or_default();
-    let settings = [
-        (c"search_path", c"pg_catalog, pg_temp"),
-        (c"row_security", c"off"),
-        (c"lock_timeout", timeout.as_c_str()),
-    ];
+    let settings = [OWN_NAMES, ALL_ROWS, (c"lock_timeout", timeout.as_c_str())];
     snapshot::with_snapshot(|| {
         transaction::as_owner(table, || transaction::with_settings(&settings, || spi::connect(work)))
     })

@@ -13,6 +13,7 @@ use crate::backfill::requests::{self, Look};
 use crate::backfill::status::{Action, Status};
 use crate::error;
 use crate::pg::spi::{SnapshotKind, Statement};
+use crate::pg::transaction::OWN_NAMES;
 use crate::pg::{bgworker, catalog, datum, fmgr, spi, transaction};
 
 /// How often a waiting session looks.
@@ -90,7 +91,7 @@ fn await_backfill(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys:
 /// Runs `work` as the functions run that are SECURITY DEFINER: a procedure that commits cannot be one.
 fn as_owner<R>(work: impl FnOnce() -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
     transaction::as_owner(catalog::table(c"backfill_state")?, || {
-        transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], work)
+        transaction::with_settings(&[OWN_NAMES], work)
     })
 }
 

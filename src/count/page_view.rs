@@ -16,6 +16,7 @@ pub use site_stats_tally::PageView;
 use crate::error;
 use crate::pg::datum::{self, Columns};
 use crate::pg::spi::{self, Statement};
+use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
 use crate::pg::{catalog, scan, transaction, version};
 
 /// The names of the columns, and the types that each may have.
@@ -367,10 +368,9 @@ fn session_views_by_statement(
     snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
-    let settings = [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
     let arguments = [Some(datum::text(session_id)), Some(pg_sys::Datum::from(time))];
     transaction::as_owner(page_views, || {
-        transaction::with_settings(&settings, || {
+        transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
             spi::connect(|connection| {
                 let rows = SESSION_VIEWS.read(connection, snapshot, &arguments)?;
                 for row in 0..rows.len() {

@@ -16,6 +16,7 @@ use crate::count::state::Writer;
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
+use crate::pg::transaction::OWN_NAMES;
 use crate::pg::{catalog, fmgr, transaction};
 
 /// Voids all counts, since no page view is left. An unfinished backfill has nothing left to count.
@@ -137,7 +138,7 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     pending::flush()?; // for the old epoch, which a rollback to a savepoint brings back
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     transaction::as_owner(catalog::table(c"backfill_state")?, || {
-        transaction::with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
+        transaction::with_settings(&[OWN_NAMES], || {
             let _writing = Writing::begin()?;
             spi::connect(|connection| EMPTY.run(connection, SnapshotKind::Current, &[]).map(|_| ()))
         })

@@ -124,6 +124,12 @@ pub fn as_role<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// A setting for `with_settings`: names mean what they say.
+pub const OWN_NAMES: (&CStr, &CStr) = (c"search_path", c"pg_catalog, pg_temp");
+
+/// A setting for `with_settings`: no policy hides a row.
+pub const ALL_ROWS: (&CStr, &CStr) = (c"row_security", c"off");
+
 /// Runs `work` with these settings. An error restores the old ones with its transaction.
 pub fn with_settings<R>(
     settings: &[(&CStr, &CStr)],

@@ -14,11 +14,7 @@ use crate::error;
 use crate::pg::datum::{self, Column};
 use crate::pg::spi::{self, Rows, SnapshotKind, Statement};
 use crate::pg::tid::Tid;
-use crate::pg::transaction;
-
-/// The settings of a statement: names mean what they say, and no policy hides a row.
-const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 2] =
-    [(c"search_path", c"pg_catalog, pg_temp"), (c"row_security", c"off")];
+use crate::pg::transaction::{self, ALL_ROWS, OWN_NAMES};
 
 /// How often an insertion is tried that finds neither room nor what is in its way.
 const MOST_ATTEMPTS: u32 = 10;
@@ -171,7 +167,7 @@ impl Table {
     ) -> Result<R, ErrorReport> {
         transaction::fire_deferred_at_once();
         transaction::as_owner(self.oid(), || {
-            transaction::with_settings(&SETTINGS, || {
+            transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
                 spi::connect(|connection| {
                     read(&statement.run(connection, SnapshotKind::Latest, arguments)?)
                 })
