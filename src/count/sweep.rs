@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 
+use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -93,11 +94,10 @@ pub fn sweep(connection: &Connection, epoch: i64, from: Swept) -> Result<Swept, 
 /// The first tid of a block.
 fn first_tid(block: i64) -> pg_sys::Datum {
     let block = u32::try_from(block).unwrap_or(u32::MAX);
-    // SAFETY: the memory is in the step's memory context, and all its fields are set.
+    // SAFETY: the memory is in the step's memory context, and zero is a value for each of its fields.
     unsafe {
         let tid = pg_sys::palloc0(size_of::<pg_sys::ItemPointerData>()).cast::<pg_sys::ItemPointerData>();
-        (*tid).ip_blkid.bi_hi = (block >> 16) as u16;
-        (*tid).ip_blkid.bi_lo = block as u16;
+        item_pointer_set_all(&mut *tid, block, 0);
         pg_sys::Datum::from(tid)
     }
 }
