@@ -145,9 +145,11 @@ fn hold_requests(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
             Ok(())
         })
     };
-    transaction::catch(lock).map_err(|failure| {
-        if failure.is_contention() { error::uncommitted_requests() } else { failure.into_report() }
-    })
+    match transaction::catch(lock) {
+        Ok(()) => Ok(()),
+        Err(failure) if failure.is_contention() => Err(error::uncommitted_requests()),
+        Err(failure) => failure.raise(),
+    }
 }
 
 /// The status of the run, whether every page view is counted, and the newest request, if there is one.

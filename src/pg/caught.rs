@@ -85,7 +85,7 @@ impl Failure {
         }
     }
 
-    /// Raises the error again with all that is kept of it, for `answer` to catch.
+    /// Raises the error again with all that is kept of it.
     pub fn raise<R>(self) -> R {
         // SAFETY: the error is whole. pgrx makes a panic of it, so all that is to be dropped is dropped.
         unsafe { pg_sys::ThrowErrorData(self.into_error_data()) };
@@ -110,18 +110,6 @@ impl Failure {
             (*error).constraint_name = constraint;
             error
         }
-    }
-
-    /// The error again, for the caller to raise.
-    pub fn into_report(self) -> ErrorReport {
-        let mut report = ErrorReport::new(self.code, self.message, "site_stats");
-        if let Some(detail) = self.detail {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = self.hint {
-            report = report.set_hint(hint);
-        }
-        report
     }
 }
 
