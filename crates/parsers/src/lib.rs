@@ -26,6 +26,7 @@
 )]
 
 pub mod host;
+pub mod origin;
 pub mod path;
 pub mod url;
 
@@ -33,5 +34,6 @@ pub mod url;
 mod hostile;
 
 pub use host::{is_own_host, normal_host};
+pub use origin::{Channel, Origin, origin};
 pub use path::{MAX_PATH_BYTES, PathError, page_path};
 pub use url::Url;

@@ -45,9 +45,7 @@ impl std::error::Error for PathError {}
 /// See [`PathError`]. A path is never cut: two pages would become one.
 pub fn page_path(url: &str, kept_parameters: &[impl AsRef<str>]) -> Result<String, PathError> {
     let url = Url::split(url).filter(Url::is_web).ok_or(PathError::NotWeb)?;
-    let mut escaped_path = String::with_capacity(url.path.len());
-    push_normal(&mut escaped_path, url.path, Part::Path);
-    let mut path = without_dots(&escaped_path);
+    let mut path = normal_path(url.path);
     let mut separator = '?';
     for (index, kept) in kept_parameters.iter().map(AsRef::as_ref).enumerate() {
         if kept_parameters.iter().take(index).any(|before| before.as_ref() == kept) {
@@ -68,6 +66,13 @@ pub fn page_path(url: &str, kept_parameters: &[impl AsRef<str>]) -> Result<Strin
         }
     }
     if path.len() > MAX_PATH_BYTES { Err(PathError::TooLong) } else { Ok(path) }
+}
+
+/// The normal form of the path alone, of any length.
+pub(crate) fn normal_path(path: &str) -> String {
+    let mut output = String::with_capacity(path.len());
+    push_normal(&mut output, path, Part::Path);
+    without_dots(&output)
 }
 
 /// Takes the empty segments and the dots out of a path.
