@@ -6,7 +6,8 @@
 //! | `path` | which page it is |
 //! | `host` | whose host it is |
 //! | `origin` | where the visitor came from |
-//! | `client` | what the visitor uses, and in which language and country |
+//! | `client` | what the visitor uses |
+//! | `locale` | in which language and country |
 //! | `bot` | whether it is a visitor at all |
 //!
 //! Every text is written by a visitor who may be hostile. So every function, for every text, returns in a time
@@ -25,7 +26,10 @@
     )
 )]
 
+pub mod bot;
+pub mod client;
 pub mod host;
+pub mod locale;
 pub mod origin;
 pub mod path;
 pub mod url;
@@ -33,7 +37,10 @@ pub mod url;
 #[cfg(test)]
 mod hostile;
 
+pub use bot::is_bot;
+pub use client::{Client, client};
 pub use host::{is_own_host, normal_host};
+pub use locale::{country, language};
 pub use origin::{Channel, Origin, origin};
 pub use path::{MAX_PATH_BYTES, PathError, page_path};
 pub use url::Url;
