@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use crate::url::{Url, decoded, escaped};
+use crate::url::{Url, decoded, escaped, without_line_ends};
 
 /// The longest path, in bytes.
 pub const MAX_PATH_BYTES: usize = 2048;
@@ -37,14 +37,15 @@ impl std::error::Error for PathError {}
 
 /// The path of a page: without scheme, host and fragment, without the query but for the parameters named.
 ///
-/// Empty segments and `.` go, `..` takes the segment before with it, and an empty path is `/`. A `/` at the end
+/// `..` takes the segment before with it, `.` and empty segments go, and an empty path is `/`. A `/` at the end
 /// stays. Kept parameters are in the order in which they are named, whatever their order in the URL; one that
 /// comes more than once is kept as often, in the order of the URL. Names are compared decoded, and with case.
 ///
 /// # Errors
 /// See [`PathError`]. A path is never cut: two pages would become one.
 pub fn page_path(url: &str, kept_parameters: &[impl AsRef<str>]) -> Result<String, PathError> {
-    let url = Url::split(url).filter(Url::is_web).ok_or(PathError::NotWeb)?;
+    let url = without_line_ends(url);
+    let url = Url::split(&url).filter(Url::is_web).ok_or(PathError::NotWeb)?;
     let mut path = normal_path(url.path);
     let mut separator = '?';
     for (index, kept) in kept_parameters.iter().map(AsRef::as_ref).enumerate() {
@@ -75,14 +76,19 @@ pub(crate) fn normal_path(path: &str) -> String {
     without_dots(&output)
 }
 
-/// Takes the empty segments and the dots out of a path.
+/// Takes the dots out of a path, then the empty segments. In this order: `..` takes an empty segment with it, too,
+/// for every browser.
 fn without_dots(path: &str) -> String {
+    // Nearly every path.
+    if path.starts_with('/') && !path.contains("/.") && !path.contains("//") {
+        return path.to_owned();
+    }
     let mut output = String::with_capacity(path.len() + 1);
-    let mut is_folder = true;
-    for segment in path.split('/') {
-        is_folder = matches!(segment, "" | "." | "..");
+    let mut ends_in_dots = false;
+    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+        ends_in_dots = matches!(segment, "." | "..");
         match segment {
-            "" | "." => {}
+            "." => {}
             ".." => output.truncate(output.rfind('/').unwrap_or(0)),
             _ => {
                 output.push('/');
@@ -90,9 +96,11 @@ fn without_dots(path: &str) -> String {
             }
         }
     }
-    if is_folder {
+    if ends_in_dots {
         output.push('/');
     }
+    let mut before = ' ';
+    output.retain(|c| std::mem::replace(&mut before, c) != '/' || c != '/');
     output
 }
 
@@ -109,8 +117,10 @@ impl Part {
         match byte {
             b'?' => self != Part::Path,
             b'&' => self == Part::Path,
+            // Browsers escape it in a query, and only there.
+            b'\'' => self == Part::Path,
             b'=' => self != Part::Name,
-            b'!' | b'$' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b':' | b'@' | b'/' => true,
+            b'!' | b'$' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b':' | b'@' | b'/' => true,
             _ => is_unreserved(byte),
         }
     }
@@ -133,8 +143,7 @@ fn push_normal(output: &mut String, text: &str, part: Part) {
                 }
                 None => push_escape(output, b'%'),
             },
-            // Browsers take tabs and line ends out of an URL, and in a path the one slash for the other.
-            (b'\t' | b'\n' | b'\r', _) => {}
+            // Browsers take the one slash for the other.
             (b'\\', _) if part == Part::Path => output.push('/'),
             (byte, _) if part.allows(*byte) => output.push(char::from(*byte)),
             (byte, _) => push_escape(output, *byte),
@@ -171,7 +180,8 @@ mod tests {
             ("https://example.com/a#b", "/a"),
             ("https://example.com:8080/a/?b=c", "/a/"),
             ("http://user@example.com//a///b/./c/../d", "/a/b/d"),
-            ("/a//../b", "/b"),
+            ("/a//../b", "/a/b"),
+            ("/a/..//b", "/b"),
             ("/a/.", "/a/"),
             ("/a/b/..", "/a/"),
             ("/../../a", "/a"),
@@ -185,7 +195,7 @@ mod tests {
             ("/\u{e9}", "/%C3%A9"),
             ("/a b\"<>`{}|^[]", "/a%20b%22%3C%3E%60%7B%7D%7C%5E%5B%5D"),
             ("/a\u{1}\u{7f}", "/a%01%7F"),
-            ("/a\tb\r\nc", "/abc"),
+            ("/a\tb\r\nc%4\t1", "/abcA"),
             ("https://example.com\\a\\b", "/a/b"),
             ("/a%5Cb", "/a%5Cb"),
             ("/%", "/%25"),
@@ -209,6 +219,7 @@ mod tests {
             ("/a?i%64=%41%2f+ \u{e9}%", "/a?id=A%2F+%20%C3%A9%25"),
             ("/a?ID=1&id[]=2&identity=3", "/a"),
             ("/a?id=?a=b/c:d", "/a?id=?a=b/c:d"),
+            ("/a'b?id=c'd", "/a'b?id=c%27d"),
             ("/a?i\td=1", "/a?id=1"),
             ("/a#?id=1", "/a"),
         ] {

@@ -68,10 +68,16 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
+/// An URL without tabs and line ends, which browsers take out before they read it.
+pub fn without_line_ends(text: &str) -> Cow<'_, str> {
+    const LINE_ENDS: [char; 3] = ['\t', '\n', '\r'];
+    if text.contains(LINE_ENDS) { Cow::Owned(text.replace(LINE_ENDS, "")) } else { Cow::Borrowed(text) }
+}
+
 /// Decodes a name or value of a query as forms write it: `+` is a space, `%C3%A9` is `é`. An escape that is none
-/// stays, tabs and line ends go, and what is not UTF-8 becomes U+FFFD.
+/// stays, and what is not UTF-8 becomes U+FFFD.
 pub fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | b'\t' | b'\n' | b'\r')) {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -80,7 +86,6 @@ pub fn decoded(text: &str) -> Cow<'_, str> {
         rest = after;
         match (first, after) {
             (b'+', _) => bytes.push(b' '),
-            (b'\t' | b'\n' | b'\r', _) => {}
             (b'%', [high, low, after @ ..]) => match escaped(*high, *low) {
                 Some(byte) => {
                     bytes.push(byte);

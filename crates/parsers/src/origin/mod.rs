@@ -12,7 +12,7 @@ mod table;
 pub use channel::Channel;
 
 use crate::path::normal_path;
-use crate::url::{Url, decoded};
+use crate::url::{Url, decoded, without_line_ends};
 use click::Click;
 use source::Source;
 
@@ -85,7 +85,8 @@ struct Told {
 impl Told {
     fn by(url: &str) -> Self {
         let mut told = Told::default();
-        let Some(url) = Url::split(url) else { return told };
+        let url = without_line_ends(url);
+        let Some(url) = Url::split(&url) else { return told };
         let mut best = usize::MAX;
         for (name, value) in url.parameters() {
             let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
@@ -126,7 +127,8 @@ struct Referrer {
 
 impl Referrer {
     fn read(text: &str, is_own_host: impl Fn(&str) -> bool) -> Option<Self> {
-        let url = Url::split(text)?;
+        let text = without_line_ends(text);
+        let url = Url::split(&text)?;
         let is_app = url.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("android-app"));
         let host = url.host.as_deref().filter(|host| is_app || url.is_web() && !is_own_host(host))?;
         let (mut address, source) = if is_app {
