@@ -170,3 +170,40 @@ fn has_address(text: &[u8]) -> bool {
 fn has_first_version(text: &[u8]) -> bool {
     text.windows(6).any(|window| matches!(window, [name, b'/', b'1', b'.', b'0', b';'] if is_word(*name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shape_is_a_bot_and_what_is_nearly_one_is_not() {
+        for (bot, nearly) in [
+            ("acme fetcher 100% (beta?)", "acme fetcher; 100%"),
+            ("acme fetcher/v1.123456789012.1234567890, x", "acme fetcher/1.2.12345678901, x"),
+            ("acme fetcher/1", "acme fetcher/1.x"),
+            ("acme-fetcher/abc", "acme-fetcher/ab!c"),
+            ("acme/(beta)", "acme/(beta; 2)"),
+            ("acme/1.2 (me@home)", "acme/1.2 (me@home!)"),
+            (
+                "acme!aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "acme!aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            ),
+            (
+                "acme!\u{1f916}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "acme!\u{1f916}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            ),
+            ("acme_search!", "acme_searches!"),
+            ("12! x", "12x! y"),
+            ("mozilla/5.0 acme-1.0", "mozilla/5.0 acme!1.0"),
+            ("mozilla/5.0 (compatible; acme/1.0)", "mozilla/5.0 (compatible; acme/1)"),
+            ("mozilla/5.0 (acme 1.0)", "mozilla/5.0 (acme 1.0) x"),
+            ("mozilla/5.0\u{feff}()", "mozilla/5.0\u{85}()"),
+            ("!!; x;\u{a0}acme;", "!!; x!\u{a0}acme;"),
+            ("!me@acme-corp.example", "!me@1acme.example"),
+            ("!acme/1.0;", "!/1.0;"),
+        ] {
+            assert!(is_bot_shape(bot), "{bot}");
+            assert!(!is_bot_shape(nearly), "{nearly}");
+        }
+    }
+}

@@ -10,6 +10,8 @@ const OTHERS: &[&str] = &[
     "tesla/",
     "qtcarbrowser",
     "watchos",
+    "ticwatch",
+    "sm-r7",
     "; watch",
     "sm-r8",
     "sm-r9",
@@ -65,7 +67,15 @@ const TELEVISIONS: &[&str] = &[
     " aftl",
     " aftp",
     "shield android",
+    "stbapp",
+    "_stb",
     "stb;",
+    "andr0id",
+    " omi/",
+    "tivo-device",
+    "espial",
+    "whaleos",
+    "vizio",
     "tvbox",
     "lge tv",
 ];
@@ -90,6 +100,7 @@ const TABLETS: &[&str] = &[
     "lenovo tab",
     "iconia",
     "transformer",
+    "silk/",
 ];
 
 const PHONES: &[&str] = &[
@@ -114,6 +125,7 @@ const PHONES: &[&str] = &[
     "obigo",
     "palm",
     "windows ce",
+    "palmsource",
     "bada",
     "meego",
     "webos/",
@@ -145,16 +157,18 @@ pub(super) fn device(agent: &str) -> Option<&'static str> {
         Some("console")
     } else if has_one(TELEVISIONS) || has_word(agent, "tv") {
         Some("tv")
-    } else if has("windows") && !has_one(&["windows phone", "windows ce", "windows mobile", "iemobile"]) {
+    } else if has("windows")
+        && !has_one(&["windows phone", "windows ce", "windows mobile", "iemobile", "lumia", "palmsource"])
+    {
         // Some of them say Tablet PC, which all versions of that time do.
         Some("desktop")
+    } else if has("android") {
+        let is_phone = has("mobi") || has("opera mini") || has("ucweb") || has("ucbrowser");
+        Some(if is_phone && !has_one(TABLETS) { "mobile" } else { "tablet" })
     } else if has("ipad") || is_ipad_as_mac(agent) {
         Some("tablet")
     } else if has("iphone") || has("ipod") {
         Some("mobile")
-    } else if has("android") {
-        let is_phone = has("mobi") || has("opera mini") || has("ucweb") || has("ucbrowser");
-        Some(if is_phone && !has_one(TABLETS) { "mobile" } else { "tablet" })
     } else if has_one(TABLETS) {
         Some("tablet")
     } else if has_one(PHONES) {

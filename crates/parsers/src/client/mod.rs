@@ -44,7 +44,7 @@ fn browser(agent: &str) -> Option<&'static str> {
 fn engine(agent: &str) -> Option<&'static str> {
     let has = |text: &str| agent.contains(text);
     if has("chrome/") {
-        Some(if has("; wv)") { "Android WebView" } else { "Chrome" })
+        Some(if has("; wv)") || has("version/4.0 chrome/") { "Android WebView" } else { "Chrome" })
     } else if has("android") {
         has("applewebkit").then_some("Android Browser")
     } else if has("safari/") && !has("linux") {

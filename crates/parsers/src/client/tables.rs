@@ -151,6 +151,10 @@ pub(super) const SYSTEMS: &[(&str, &str)] = &[
     ("webos", "webOS"),
     ("hpwos", "webOS"),
     ("cros ", "Chrome OS"),
+    ("vidaa", "VIDAA"),
+    ("android", "Android"),
+    // What some televisions write.
+    ("andr0id", "Android"),
     ("appletv", "tvOS"),
     ("apple tv", "tvOS"),
     ("tvos", "tvOS"),
@@ -158,7 +162,6 @@ pub(super) const SYSTEMS: &[(&str, &str)] = &[
     ("iphone", "iOS"),
     ("ipad", "iOS"),
     ("ipod", "iOS"),
-    ("android", "Android"),
     ("playstation", "PlayStation"),
     ("nintendo", "Nintendo"),
     ("roku", "Roku OS"),

@@ -314,6 +314,7 @@ pub(super) const HOSTS: &[(&str, &str, Kind)] = &[
     ("search.avira.com", "Avira SafeSearch", Search),
     ("search.brave.com", "Brave Search", Search),
     ("search.daum.net", "Daum", Search),
+    ("search.gmx.com", "GMX Suche", Search),
     ("search.goo.ne.jp", "goo", Search),
     ("search.google.com", "Search Console", Other),
     ("search.lilo.org", "Lilo", Search),
