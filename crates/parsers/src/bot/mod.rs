@@ -10,8 +10,8 @@ mod shapes;
 use crate::client::{MAX_AGENT_BYTES, beginning};
 use scan::{After, Before, Needle, Table, needle};
 
-const LISTED: Table = Table::of(needles::NEEDLES);
-const OURS: Table = Table::of(EXTRA);
+static LISTED: Table = Table::of(needles::NEEDLES);
+static OURS: Table = Table::of(EXTRA);
 
 /// Bots that isbot does not know: fetchers on behalf of a user, libraries, browsers without a window, and apps
 /// that fetch without a browser (Dalvik is Android's, CFNetwork Apple's). In byte order.
