@@ -1,7 +1,7 @@
 //! Which hosts and apps send visitors, what people call them, and of which kind they are. It owns these facts.
 //!
-//! Written by hand for site_stats, in November 2026. The hosts that matter were then compared with Matomo's
-//! `searchengine-and-social-list` (CC0-1.0) of 2026-07-15: see the README of this crate.
+//! Written by hand for site_stats, in November 2026, with Matomo's `searchengine-and-social-list` (CC0-1.0) of 2026-07-15 at
+//! hand for which hosts matter.
 //!
 //! Only search engines, social networks, AI assistants and mail have names here. Any other site is called by its
 //! host. Both tables are in byte order, for a binary search; a test keeps them so.
