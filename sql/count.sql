@@ -19,7 +19,8 @@ CREATE TABLE site_stats.path_totals (
     last_view_id bigint NOT NULL,
     day date NOT NULL,
     day_views bigint NOT NULL,
-    CONSTRAINT path_totals_path_slot_pkey PRIMARY KEY (path, slot)
+    site_id smallint NOT NULL DEFAULT 1,
+    CONSTRAINT path_totals_site_id_path_slot_pkey PRIMARY KEY (site_id, path, slot)
 ) USING heap WITH (fillfactor = 45);
 
 COMMENT ON TABLE site_stats.path_totals IS 'Views of a path, split over slots. Derived: never write it by hand.';
@@ -31,6 +32,7 @@ COMMENT ON COLUMN site_stats.path_totals.last_view_id IS 'The newest view of the
 COMMENT ON COLUMN site_stats.path_totals.day IS 'The newest UTC day that was counted in this row; -infinity for none.';
 COMMENT ON COLUMN site_stats.path_totals.day_views IS
     'Those of the views that are of this day; those of other days are in daily_totals. May be negative.';
+COMMENT ON COLUMN site_stats.path_totals.site_id IS 'The site of the path.';
 
 CREATE TABLE site_stats.daily_totals (
     day date NOT NULL,
@@ -38,7 +40,8 @@ CREATE TABLE site_stats.daily_totals (
     slot integer NOT NULL,
     epoch bigint NOT NULL,
     views bigint NOT NULL,
-    CONSTRAINT daily_totals_day_path_slot_pkey PRIMARY KEY (day, path, slot)
+    site_id smallint NOT NULL DEFAULT 1,
+    CONSTRAINT daily_totals_site_id_day_path_slot_pkey PRIMARY KEY (site_id, day, path, slot)
 ) USING heap WITH (fillfactor = 90);
 
 COMMENT ON TABLE site_stats.daily_totals IS
@@ -47,26 +50,30 @@ COMMENT ON COLUMN site_stats.daily_totals.day IS 'The day in UTC.';
 COMMENT ON COLUMN site_stats.daily_totals.slot IS 'The part of the counter; only the sum over slots has a meaning.';
 COMMENT ON COLUMN site_stats.daily_totals.epoch IS 'The epoch in which the row counts.';
 COMMENT ON COLUMN site_stats.daily_totals.views IS 'Views counted in this slot; may be negative.';
+COMMENT ON COLUMN site_stats.daily_totals.site_id IS 'The site of the path.';
 
 CREATE TABLE site_stats.site_totals (
     slot integer NOT NULL,
     epoch bigint NOT NULL,
     visitors bigint NOT NULL,
-    CONSTRAINT site_totals_slot_pkey PRIMARY KEY (slot)
+    site_id smallint NOT NULL DEFAULT 1,
+    CONSTRAINT site_totals_site_id_slot_pkey PRIMARY KEY (site_id, slot)
 ) USING heap WITH (fillfactor = 50);
 
 COMMENT ON TABLE site_stats.site_totals IS
-    'All visitors, split over slots; all views are the sum over the paths. Derived: never write it by hand.';
+    'All visitors of a site, split over slots; all views are the sum over the paths. Derived: never write it by hand.';
 COMMENT ON COLUMN site_stats.site_totals.slot IS 'The part of the counter; only the sum over slots has a meaning.';
 COMMENT ON COLUMN site_stats.site_totals.epoch IS 'The epoch in which the row counts.';
 COMMENT ON COLUMN site_stats.site_totals.visitors IS 'Sessions that came minus sessions that left; may be negative.';
+COMMENT ON COLUMN site_stats.site_totals.site_id IS 'The site.';
 
 CREATE TABLE site_stats.sessions (
     session_id text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
     views bigint NOT NULL,
     is_lower_bound boolean DEFAULT false,
-    CONSTRAINT sessions_session_id_pkey PRIMARY KEY (session_id)
+    site_id smallint NOT NULL DEFAULT 1,
+    CONSTRAINT sessions_site_id_session_id_pkey PRIMARY KEY (site_id, session_id)
 ) USING heap WITH (fillfactor = 80);
 
 COMMENT ON TABLE site_stats.sessions IS
@@ -75,6 +82,7 @@ COMMENT ON COLUMN site_stats.sessions.epoch IS 'The epoch in which the row count
 COMMENT ON COLUMN site_stats.sessions.views IS 'Counted views of the session; the session leaves the set at 0.';
 COMMENT ON COLUMN site_stats.sessions.is_lower_bound IS
     'True of a session that a backfill has found: it may have more views. They are counted when one of them leaves.';
+COMMENT ON COLUMN site_stats.sessions.site_id IS 'The site that the session visits.';
 
 -- Without SECURITY DEFINER and SET, which would cost more than counting a page view does. The function runs no
 -- statement, except one in a TRUNCATE, as the owner.

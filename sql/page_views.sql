@@ -1,49 +1,49 @@
 -- page_views: the truth. Every number of this extension is derived from these rows and can be rebuilt from them. Also
--- the titles that a site gives to its paths.
+-- the titles that a site gives to its paths, and where views come from and with what.
 --
 -- Text keys are compared byte by byte (COLLATE "C"): the fastest order, the same on every server, and the order
 -- in which counters are locked.
 
--- Names without a schema in this script mean PostgreSQL's own, whatever else is in the database.
-SET LOCAL search_path TO pg_catalog, pg_temp;
--- The library reads and writes the tables directly, as heaps.
-SET LOCAL default_table_access_method TO heap;
+-- Where a visit came from, and what it was made with. Neither holds an address, a full user agent, or anything else
+-- that names a person. Two rows may have the same values: reports compare values.
+CREATE TABLE site_stats.origins (
+    id integer GENERATED ALWAYS AS IDENTITY,
+    source text,
+    referrer text,
+    medium text,
+    campaign text,
+    term text,
+    content text,
+    channel text,
+    CONSTRAINT origins_id_pkey PRIMARY KEY (id)
+);
 
--- A schema that is there may hold triggers or rules of another role, which this script, run by a superuser, would set
--- off: it must be empty. A dump makes the schema first, and gives it to the owner that it had. An owner of the schema
--- can replace what is in it, and so can a role that may create there. So the role that creates the extension takes the
--- schema, and takes the rights of others away. A dump gives its own rights after that.
-DO $$
-DECLARE
-    schema_id oid;
-    other regrole;
-BEGIN
-    SELECT n.oid
-    INTO schema_id
-    FROM pg_catalog.pg_namespace AS n
-    WHERE n.nspname = 'site_stats';
+COMMENT ON TABLE site_stats.origins IS 'Where visits came from, one row for each combination that was seen.';
+COMMENT ON COLUMN site_stats.origins.source IS 'The referring site as people call it, such as Google; NULL if unknown.';
+COMMENT ON COLUMN site_stats.origins.referrer IS 'Host and path of the referring page, without a query; NULL for none.';
+COMMENT ON COLUMN site_stats.origins.medium IS 'The utm_medium of the link; NULL for none.';
+COMMENT ON COLUMN site_stats.origins.campaign IS 'The utm_campaign of the link; NULL for none.';
+COMMENT ON COLUMN site_stats.origins.term IS 'The utm_term of the link; NULL for none.';
+COMMENT ON COLUMN site_stats.origins.content IS 'The utm_content of the link; NULL for none.';
+COMMENT ON COLUMN site_stats.origins.channel IS 'The kind of source, such as Organic Search or Email; NULL if unknown.';
 
-    IF EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relnamespace = schema_id)
-        OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = schema_id)
-        OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.typnamespace = schema_id)
-        OR EXISTS (SELECT FROM pg_catalog.pg_operator AS o WHERE o.oprnamespace = schema_id)
-    THEN
-        RAISE EXCEPTION 'schema "site_stats" already exists and is not empty'
-            USING ERRCODE = 'duplicate_schema',
-                HINT = 'Drop or rename that schema; CREATE EXTENSION creates its own.';
-    END IF;
+CREATE TABLE site_stats.clients (
+    id integer GENERATED ALWAYS AS IDENTITY,
+    browser text,
+    os text,
+    device text,
+    country text,
+    language text,
+    CONSTRAINT clients_id_pkey PRIMARY KEY (id)
+);
 
-    ALTER SCHEMA site_stats OWNER TO CURRENT_USER;
-    FOR other IN
-        SELECT DISTINCT a.grantee::regrole
-        FROM pg_catalog.pg_namespace AS n
-        CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
-        WHERE n.oid = schema_id AND a.grantee NOT IN (0, n.nspowner)
-    LOOP
-        EXECUTE format('REVOKE ALL ON SCHEMA site_stats FROM %s CASCADE', other);
-    END LOOP;
-END
-$$;
+COMMENT ON TABLE site_stats.clients IS 'What visits were made with, one row for each combination that was seen.';
+COMMENT ON COLUMN site_stats.clients.browser IS 'The browser without its version; NULL if unknown.';
+COMMENT ON COLUMN site_stats.clients.os IS 'The operating system without its version; NULL if unknown.';
+COMMENT ON COLUMN site_stats.clients.device IS
+    'desktop, mobile, tablet, tv, console or other; NULL if unknown.';
+COMMENT ON COLUMN site_stats.clients.country IS 'Two letters, as in ISO 3166-1; NULL if unknown.';
+COMMENT ON COLUMN site_stats.clients.language IS 'The language of the browser, such as en-GB; NULL if unknown.';
 
 CREATE TABLE site_stats.page_views (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -51,6 +51,9 @@ CREATE TABLE site_stats.page_views (
     page_type text NOT NULL DEFAULT 'page',
     session_id text COLLATE "C" NOT NULL,
     viewed_at timestamptz NOT NULL DEFAULT now(),
+    site_id smallint NOT NULL DEFAULT 1,
+    origin_id integer,
+    client_id integer,
     CONSTRAINT page_views_id_pkey PRIMARY KEY (id),
     -- A backfill begins below the smallest id that can exist.
     CONSTRAINT page_views_id_check CHECK (id > 0),
@@ -67,22 +70,29 @@ CREATE TABLE site_stats.page_views (
 
 -- For the windows of record_page_view(), and for the page views of one session.
 CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views (session_id, viewed_at);
--- For the earliest page view, and for ranges of time.
-CREATE INDEX page_views_viewed_at_idx ON site_stats.page_views (viewed_at);
+-- For the earliest page view of a site, and for ranges of time.
+CREATE INDEX page_views_site_id_viewed_at_idx ON site_stats.page_views (site_id, viewed_at);
 
 COMMENT ON TABLE site_stats.page_views IS 'Page views, one row each: the truth that every statistic is computed from.';
 COMMENT ON COLUMN site_stats.page_views.id IS 'Positive and unique; the order in which a backfill counts.';
 COMMENT ON COLUMN site_stats.page_views.path IS 'The page: 1 to 2,048 bytes, compared byte by byte.';
 COMMENT ON COLUMN site_stats.page_views.page_type IS 'The kind of page, 1 to 64 bytes, such as page, blog or home.';
-COMMENT ON COLUMN site_stats.page_views.session_id IS 'The visitor: 1 to 128 bytes, chosen by the site.';
+COMMENT ON COLUMN site_stats.page_views.session_id IS
+    'The visitor of the site: 1 to 128 bytes, chosen by the site.';
 COMMENT ON COLUMN site_stats.page_views.viewed_at IS 'When the page was viewed; its UTC day is the day it counts for.';
+COMMENT ON COLUMN site_stats.page_views.site_id IS 'The site; 1 for the site without a name.';
+COMMENT ON COLUMN site_stats.page_views.origin_id IS
+    'The row of origins that says where the visitor came from; NULL for a direct visit or no news.';
+COMMENT ON COLUMN site_stats.page_views.client_id IS
+    'The row of clients that says what the page was viewed with; NULL if unknown.';
 
 CREATE TABLE site_stats.content (
     path text COLLATE "C" NOT NULL,
     title text NOT NULL,
     page_type text NOT NULL DEFAULT 'page',
     published boolean NOT NULL DEFAULT true,
-    CONSTRAINT content_path_pkey PRIMARY KEY (path),
+    site_id smallint NOT NULL DEFAULT 1,
+    CONSTRAINT content_site_id_path_pkey PRIMARY KEY (site_id, path),
     CONSTRAINT content_path_check CHECK (octet_length(path) BETWEEN 1 AND 2048)
 );
 
@@ -90,8 +100,21 @@ COMMENT ON TABLE site_stats.content IS 'Titles and types that the site gives to 
 COMMENT ON COLUMN site_stats.content.title IS 'What statistics show for the path.';
 COMMENT ON COLUMN site_stats.content.page_type IS 'The type that statistics show: blog, page or any other word.';
 COMMENT ON COLUMN site_stats.content.published IS 'Whether the row counts among the published posts and pages.';
+COMMENT ON COLUMN site_stats.content.site_id IS 'The site; 1 for the site without a name.';
 
--- pg_dump carries the page views and the titles. The triggers rebuild the aggregates while the page views are restored.
+-- pg_dump carries the sites, the page views, where they come from and with what, and the titles. The triggers rebuild
+-- the aggregates while the page views are restored.
 SELECT pg_extension_config_dump('site_stats.page_views', '');
 SELECT pg_extension_config_dump('site_stats.page_views_id_seq', '');
 SELECT pg_extension_config_dump('site_stats.content', '');
+-- The first site as CREATE EXTENSION makes it is not in a dump, so that a restore without triggers does not meet it.
+SELECT pg_extension_config_dump('site_stats.sites', $$
+    WHERE id <> 1 OR timezone <> 'UTC' OR num_nonnulls(
+        hosts, excluded_addresses, excluded_paths, kept_parameters
+    ) > 0
+$$);
+SELECT pg_extension_config_dump('site_stats.sites_id_seq', '');
+SELECT pg_extension_config_dump('site_stats.origins', '');
+SELECT pg_extension_config_dump('site_stats.origins_id_seq', '');
+SELECT pg_extension_config_dump('site_stats.clients', '');
+SELECT pg_extension_config_dump('site_stats.clients_id_seq', '');

@@ -8,7 +8,8 @@ CREATE TABLE site_stats.active_sessions (
     country text,
     latitude double precision,
     longitude double precision,
-    CONSTRAINT active_sessions_session_id_pkey PRIMARY KEY (session_id),
+    site_id smallint NOT NULL DEFAULT 1,
+    CONSTRAINT active_sessions_site_id_session_id_pkey PRIMARY KEY (site_id, session_id),
     CONSTRAINT active_sessions_session_id_check CHECK (octet_length(session_id) BETWEEN 1 AND 128),
     CONSTRAINT active_sessions_current_path_check CHECK (octet_length(current_path) BETWEEN 1 AND 2048),
     CONSTRAINT active_sessions_city_check CHECK (octet_length(city) <= 256),
@@ -27,8 +28,14 @@ COMMENT ON COLUMN site_stats.active_sessions.city IS 'Where the session is, at m
 COMMENT ON COLUMN site_stats.active_sessions.country IS 'Where the session is, at most 256 bytes; NULL if unknown.';
 COMMENT ON COLUMN site_stats.active_sessions.latitude IS 'Degrees north, -90 to 90; NULL if unknown.';
 COMMENT ON COLUMN site_stats.active_sessions.longitude IS 'Degrees east, -180 to 180; NULL if unknown.';
+COMMENT ON COLUMN site_stats.active_sessions.site_id IS 'The site; 1 for the site without a name.';
 
-CREATE FUNCTION site_stats.record_page_view(path text, page_type text, session_id text)
+CREATE FUNCTION site_stats.record_page_view(
+    path text,
+    page_type text,
+    session_id text,
+    site text DEFAULT ''
+)
 RETURNS text
 LANGUAGE c
 VOLATILE
@@ -37,7 +44,7 @@ PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'record_page_view_wrapper';
-COMMENT ON FUNCTION site_stats.record_page_view(text, text, text) IS
+COMMENT ON FUNCTION site_stats.record_page_view(text, text, text, text) IS
     'Records a page view and returns recorded, duplicate or rate_limited.';
 
 CREATE FUNCTION site_stats.heartbeat(
@@ -46,7 +53,8 @@ CREATE FUNCTION site_stats.heartbeat(
     city text DEFAULT NULL,
     country text DEFAULT NULL,
     latitude double precision DEFAULT NULL,
-    longitude double precision DEFAULT NULL
+    longitude double precision DEFAULT NULL,
+    site text DEFAULT ''
 )
 RETURNS text
 LANGUAGE c
@@ -56,7 +64,7 @@ PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'heartbeat_wrapper';
-COMMENT ON FUNCTION site_stats.heartbeat(text, text, text, text, double precision, double precision) IS
+COMMENT ON FUNCTION site_stats.heartbeat(text, text, text, text, double precision, double precision, text) IS
     'Notes that a session is on a page now and returns recorded or duplicate; removes a few stale sessions.';
 
 CREATE FUNCTION site_stats.cleanup_stale_sessions(max_rows integer DEFAULT 500)

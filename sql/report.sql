@@ -44,19 +44,20 @@ CREATE VIEW site_stats.path_views AS
 SELECT
     u.path,
     sum(u.views)::bigint AS views,
-    max(u.last_view_id) AS last_view_id
+    max(u.last_view_id) AS last_view_id,
+    u.site_id
 FROM (
-    SELECT t.path, t.views, t.last_view_id
+    SELECT t.site_id, t.path, t.views, t.last_view_id
     FROM site_stats.counted_state AS s
     JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
     UNION ALL
-    SELECT v.path, count(*), max(v.id)
+    SELECT v.site_id, v.path, count(*), max(v.id)
     FROM site_stats.counted_state AS s
     JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
     WHERE s.cursor < s.target
-    GROUP BY v.path
+    GROUP BY v.site_id, v.path
 ) AS u
-GROUP BY u.path
+GROUP BY u.site_id, u.path
 HAVING sum(u.views) > 0;
 
 COMMENT ON VIEW site_stats.path_views IS
@@ -68,24 +69,25 @@ CREATE VIEW site_stats.daily_views AS
 SELECT
     u.day,
     u.path,
-    sum(u.views)::bigint AS views
+    sum(u.views)::bigint AS views,
+    u.site_id
 FROM (
-    SELECT t.day, t.path, t.views
+    SELECT t.site_id, t.day, t.path, t.views
     FROM site_stats.counted_state AS s
     JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
     UNION ALL
-    SELECT t.day, t.path, t.day_views
+    SELECT t.site_id, t.day, t.path, t.day_views
     FROM site_stats.counted_state AS s
     JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
     WHERE t.day_views <> 0
     UNION ALL
-    SELECT (v.viewed_at AT TIME ZONE 'UTC')::date, v.path, count(*)
+    SELECT v.site_id, (v.viewed_at AT TIME ZONE 'UTC')::date, v.path, count(*)
     FROM site_stats.counted_state AS s
     JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
     WHERE s.cursor < s.target
-    GROUP BY 1, 2
+    GROUP BY 1, 2, 3
 ) AS u
-GROUP BY u.day, u.path
+GROUP BY u.site_id, u.day, u.path
 HAVING sum(u.views) > 0;
 
 COMMENT ON VIEW site_stats.daily_views IS
@@ -94,7 +96,7 @@ COMMENT ON VIEW site_stats.daily_views IS
 -- One row for a path. A function that returns a table becomes part of the query that calls it. A function that returns
 -- a value and has a subquery would be a query of its own for each page. A SET clause would also keep the function out
 -- of the calling query. So the function has none, and names every operator with its schema.
-CREATE FUNCTION site_stats.page_shown(path text, last_view_id bigint)
+CREATE FUNCTION site_stats.page_shown(path text, last_view_id bigint, site_id smallint DEFAULT 1)
 RETURNS TABLE (title text, page_type text)
 LANGUAGE sql
 STABLE
@@ -119,7 +121,8 @@ AS $$
             (
                 SELECT t.page_type
                 FROM site_stats.path_totals AS t
-                WHERE t.path OPERATOR(pg_catalog.=) p.path
+                WHERE t.site_id OPERATOR(pg_catalog.=) p.site_id
+                    AND t.path OPERATOR(pg_catalog.=) p.path
                     AND t.last_view_id OPERATOR(pg_catalog.=) p.last_view_id
                 LIMIT 1
             ),
@@ -130,13 +133,14 @@ AS $$
             ),
             'page'
         )
-    FROM (SELECT page_shown.path, page_shown.last_view_id) AS p
-    LEFT JOIN site_stats.content AS c ON c.path OPERATOR(pg_catalog.=) p.path
+    FROM (SELECT page_shown.path, page_shown.last_view_id, page_shown.site_id) AS p
+    LEFT JOIN site_stats.content AS c
+        ON c.site_id OPERATOR(pg_catalog.=) p.site_id AND c.path OPERATOR(pg_catalog.=) p.path
 $$;
-COMMENT ON FUNCTION site_stats.page_shown(text, bigint) IS
+COMMENT ON FUNCTION site_stats.page_shown(text, bigint, smallint) IS
     'Title and type that statistics show for a path: those of content, else fixed ones, else path and recorded type.';
 
-CREATE FUNCTION site_stats.most_viewed_paths(most integer)
+CREATE FUNCTION site_stats.most_viewed_paths(most integer, site_id smallint DEFAULT 1)
 RETURNS TABLE (path text, views bigint, last_view_id bigint, all_views bigint, all_paths bigint)
 LANGUAGE c
 STABLE
@@ -145,13 +149,14 @@ PARALLEL UNSAFE
 ROWS 50
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'most_viewed_paths';
-COMMENT ON FUNCTION site_stats.most_viewed_paths(integer) IS
-    'The most viewed paths first, then by path, each with the sums over all paths that have a view.';
+COMMENT ON FUNCTION site_stats.most_viewed_paths(integer, smallint) IS
+    'The most viewed paths of a site first, then by path, each with the sums over all paths that have a view.';
 
 CREATE FUNCTION site_stats.top_pages(
     max_rows integer DEFAULT 50,
     since date DEFAULT NULL,
-    until date DEFAULT NULL
+    until date DEFAULT NULL,
+    site text DEFAULT ''
 )
 RETURNS TABLE (path text, title text, page_type text, views bigint)
 LANGUAGE c
@@ -161,13 +166,14 @@ PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'read_statistics';
-COMMENT ON FUNCTION site_stats.top_pages(integer, date, date) IS
+COMMENT ON FUNCTION site_stats.top_pages(integer, date, date, text) IS
     'The most viewed pages first, of all time or of the UTC days from since to until, both inclusive; NULL is open.';
 
 CREATE FUNCTION site_stats.top_pages_in_snapshot(
     max_rows integer,
     since date,
-    until date
+    until date,
+    site text
 )
 RETURNS TABLE (path text, title text, page_type text, views bigint)
 LANGUAGE plpgsql
@@ -178,6 +184,8 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
 BEGIN
     IF max_rows IS NULL THEN
         RAISE EXCEPTION 'max_rows must not be NULL'
@@ -193,8 +201,8 @@ BEGIN
     IF since IS NULL AND until IS NULL THEN
         RETURN QUERY
         SELECT p.path, n.title, n.page_type, p.views
-        FROM site_stats.most_viewed_paths(max_rows) AS p
-        CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id) AS n
+        FROM site_stats.most_viewed_paths(max_rows, wanted_site) AS p
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id, wanted_site) AS n
         ORDER BY p.views DESC, p.path COLLATE "C";
     ELSE
         RETURN QUERY
@@ -202,7 +210,9 @@ BEGIN
         FROM (
             SELECT dv.path, sum(dv.views)::bigint AS views
             FROM site_stats.daily_views AS dv
-            WHERE dv.day >= COALESCE(since, '-infinity'::date) AND dv.day <= COALESCE(until, 'infinity'::date)
+            WHERE dv.site_id = wanted_site
+                AND dv.day >= COALESCE(since, '-infinity'::date)
+                AND dv.day <= COALESCE(until, 'infinity'::date)
             GROUP BY dv.path
             ORDER BY 2 DESC, 1
             LIMIT max_rows
@@ -210,19 +220,20 @@ BEGIN
         LEFT JOIN LATERAL (
             SELECT a.last_view_id
             FROM site_stats.path_views AS a
-            WHERE a.path = p.path
+            WHERE a.site_id = wanted_site AND a.path = p.path
         ) AS pv ON true
-        CROSS JOIN LATERAL site_stats.page_shown(p.path, pv.last_view_id) AS n
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, pv.last_view_id, wanted_site) AS n
         ORDER BY p.views DESC, p.path;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION site_stats.top_pages_in_snapshot(integer, date, date) IS 'The query of top_pages().';
+COMMENT ON FUNCTION site_stats.top_pages_in_snapshot(integer, date, date, text) IS 'The query of top_pages().';
 
 CREATE FUNCTION site_stats.views_by_day(
     since date DEFAULT NULL,
     until date DEFAULT NULL,
-    path text DEFAULT NULL
+    path text DEFAULT NULL,
+    site text DEFAULT ''
 )
 RETURNS TABLE (day date, views bigint)
 LANGUAGE c
@@ -232,13 +243,14 @@ PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'read_statistics';
-COMMENT ON FUNCTION site_stats.views_by_day(date, date, text) IS
-    'Views on every UTC day from since to until, both inclusive, days without views too; of one path if it is given.';
+COMMENT ON FUNCTION site_stats.views_by_day(date, date, text, text) IS
+    'Views on every UTC day from since to until; NULL for the first, and for the last day with a view up to today.';
 
 CREATE FUNCTION site_stats.views_by_day_in_snapshot(
     since date,
     until date,
-    path text
+    path text,
+    site text
 )
 RETURNS TABLE (day date, views bigint)
 LANGUAGE plpgsql
@@ -249,6 +261,9 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
+    today date := (statement_timestamp() AT TIME ZONE 'UTC')::date;
 BEGIN
     IF since IN ('-infinity', 'infinity') OR until IN ('-infinity', 'infinity') THEN
         RAISE EXCEPTION 'since and until must be finite'
@@ -265,7 +280,8 @@ BEGIN
     WITH counted AS (
         SELECT dv.day, sum(dv.views)::bigint AS views
         FROM site_stats.daily_views AS dv
-        WHERE (views_by_day_in_snapshot.path IS NULL OR dv.path = views_by_day_in_snapshot.path)
+        WHERE dv.site_id = wanted_site
+            AND (views_by_day_in_snapshot.path IS NULL OR dv.path = views_by_day_in_snapshot.path)
             AND dv.day >= COALESCE(since, '-infinity'::date)
             AND dv.day <= COALESCE(until, 'infinity'::date)
         GROUP BY dv.day
@@ -273,16 +289,16 @@ BEGIN
     SELECT d.day::date, COALESCE(c.views, 0)
     FROM generate_series(
         COALESCE(since, (SELECT min(f.day) FROM counted AS f))::timestamp,
-        COALESCE(until, (SELECT max(l.day) FROM counted AS l))::timestamp,
+        COALESCE(until, (SELECT max(l.day) FROM counted AS l WHERE l.day <= today))::timestamp,
         '1 day'::interval
     ) AS d (day)
     LEFT JOIN counted AS c ON c.day = d.day::date
     ORDER BY d.day;
 END
 $$;
-COMMENT ON FUNCTION site_stats.views_by_day_in_snapshot(date, date, text) IS 'The query of views_by_day().';
+COMMENT ON FUNCTION site_stats.views_by_day_in_snapshot(date, date, text, text) IS 'The query of views_by_day().';
 
-CREATE FUNCTION site_stats.active_pages()
+CREATE FUNCTION site_stats.active_pages(site text DEFAULT '')
 RETURNS TABLE (path text, visitors bigint)
 LANGUAGE plpgsql
 STABLE
@@ -293,20 +309,24 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
 BEGIN
     PERFORM site_stats.resume_backfill();
     RETURN QUERY
     SELECT a.current_path, count(*)
     FROM site_stats.active_sessions AS a
-    WHERE a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+    WHERE a.site_id = wanted_site
+        AND a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+        AND a.last_seen_at <= clock_timestamp()
     GROUP BY a.current_path
     ORDER BY count(*) DESC, a.current_path;
 END
 $$;
-COMMENT ON FUNCTION site_stats.active_pages() IS
-    'Pages that sessions are on now, the most visited first.';
+COMMENT ON FUNCTION site_stats.active_pages(text) IS
+    'Pages of a site that sessions are on now, the most visited first.';
 
-CREATE FUNCTION site_stats.get_stats()
+CREATE FUNCTION site_stats.get_stats(site text DEFAULT '')
 RETURNS TABLE (
     active_visitors bigint,
     active_by_path jsonb,
@@ -327,10 +347,10 @@ PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'read_statistics';
-COMMENT ON FUNCTION site_stats.get_stats() IS
+COMMENT ON FUNCTION site_stats.get_stats(text) IS
     'The statistics page as one row, exact and from one snapshot at every moment; source tells how it was computed.';
 
-CREATE FUNCTION site_stats.get_stats_in_snapshot()
+CREATE FUNCTION site_stats.get_stats_in_snapshot(site text)
 RETURNS TABLE (
     active_visitors bigint,
     active_by_path jsonb,
@@ -352,6 +372,8 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
 BEGIN
     RETURN QUERY
     WITH state AS (
@@ -361,12 +383,14 @@ BEGIN
     active AS (
         SELECT a.session_id, a.current_path, a.city, a.country, a.latitude, a.longitude
         FROM site_stats.active_sessions AS a
-        WHERE a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+        WHERE a.site_id = wanted_site
+            AND a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+            AND a.last_seen_at <= clock_timestamp()
     ),
     totals AS (
         SELECT COALESCE(sum(t.visitors), 0)::bigint AS visitors
         FROM state AS s
-        JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+        JOIN site_stats.site_totals AS t ON t.site_id = wanted_site AND t.epoch = s.epoch
     ),
     -- Visitors do not add up: a session of an uncounted view may be in the session set already.
     new_sessions AS (
@@ -374,22 +398,26 @@ BEGIN
         FROM state AS s
         JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
         WHERE s.cursor < s.target
+            AND v.site_id = wanted_site
             AND NOT EXISTS (
                 SELECT
                 FROM site_stats.sessions AS k
-                WHERE k.session_id = v.session_id COLLATE "C" AND k.epoch = s.epoch AND k.views > 0
+                WHERE k.site_id = wanted_site
+                    AND k.session_id = v.session_id COLLATE "C"
+                    AND k.epoch = s.epoch
+                    AND k.views > 0
             )
     ),
     top AS MATERIALIZED (
         SELECT p.path COLLATE "C" AS path, p.views, p.last_view_id, p.all_views, p.all_paths
-        FROM site_stats.most_viewed_paths(50) AS p
+        FROM site_stats.most_viewed_paths(50, wanted_site) AS p
     ),
     published AS (
         SELECT
             count(*) FILTER (WHERE c.page_type = 'blog') AS posts,
             count(*) FILTER (WHERE c.page_type = 'page') AS pages
         FROM site_stats.content AS c
-        WHERE c.published
+        WHERE c.site_id = wanted_site AND c.published
     )
     SELECT
         (SELECT count(*) FROM active),
@@ -405,13 +433,13 @@ BEGIN
         (SELECT t.visitors FROM totals AS t) + (SELECT n.visitors FROM new_sessions AS n),
         p.posts,
         p.pages,
-        (SELECT min(v.viewed_at) FROM ONLY site_stats.page_views AS v),
+        (SELECT min(v.viewed_at) FROM ONLY site_stats.page_views AS v WHERE v.site_id = wanted_site),
         (
             SELECT COALESCE(jsonb_agg(n ORDER BY n.views DESC, n.path), '[]')
             FROM (
                 SELECT p.path, c.title, c.page_type AS "pageType", p.views
                 FROM top AS p
-                CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id) AS c
+                CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id, wanted_site) AS c
             ) AS n
         ),
         COALESCE((SELECT p.all_paths FROM top AS p LIMIT 1), 0),
@@ -431,7 +459,7 @@ BEGIN
         CASE
             WHEN s.cursor = s.target THEN 'aggregates'
             WHEN s.cursor = 0 AND NOT EXISTS (
-                SELECT FROM site_stats.site_totals AS t WHERE t.epoch = s.epoch
+                SELECT FROM site_stats.site_totals AS t WHERE t.site_id = wanted_site AND t.epoch = s.epoch
             ) THEN 'direct count'
             ELSE 'aggregates and direct count'
         END
@@ -445,9 +473,9 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION site_stats.get_stats_in_snapshot() IS 'The query of get_stats().';
+COMMENT ON FUNCTION site_stats.get_stats_in_snapshot(text) IS 'The query of get_stats().';
 
-CREATE FUNCTION site_stats.check_totals()
+CREATE FUNCTION site_stats.check_totals(site text DEFAULT NULL)
 RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
 LANGUAGE c
 STABLE
@@ -456,10 +484,10 @@ PARALLEL UNSAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'read_statistics';
-COMMENT ON FUNCTION site_stats.check_totals() IS
-    'Compares every aggregate with the page views in one snapshot and returns each difference: no row means sound.';
+COMMENT ON FUNCTION site_stats.check_totals(text) IS
+    'Compares the aggregates of a site, or of all, with the page views and returns each difference: no row is sound.';
 
-CREATE FUNCTION site_stats.check_totals_in_snapshot()
+CREATE FUNCTION site_stats.check_totals_in_snapshot(site text)
 RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
 LANGUAGE plpgsql
 STABLE
@@ -469,6 +497,8 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    wanted_site smallint := CASE WHEN site IS NOT NULL THEN site_stats.site_id(site) END;
 BEGIN
     RETURN QUERY
     WITH state AS MATERIALIZED (
@@ -478,86 +508,137 @@ BEGIN
     -- The views that the aggregates must count, at the finest grain that any aggregate needs.
     truth AS MATERIALIZED (
         SELECT
+            v.site_id,
             v.path,
             (v.viewed_at AT TIME ZONE 'UTC')::date AS day,
             v.session_id COLLATE "C" AS session_id,
             count(*) AS views
         FROM state AS s
         JOIN ONLY site_stats.page_views AS v ON v.id <= s.cursor OR v.id > s.target
-        GROUP BY 1, 2, 3
+        WHERE wanted_site IS NULL OR v.site_id = wanted_site
+        GROUP BY 1, 2, 3, 4
     ),
     comparison AS (
-        SELECT 'site_totals.views' AS aggregate, NULL AS key, c.views AS counted, a.views AS actual
+        SELECT
+            'site_totals.views' AS aggregate,
+            COALESCE(c.site_id, a.site_id) AS site_id,
+            NULL AS key,
+            COALESCE(c.views, 0) AS counted,
+            COALESCE(a.views, 0) AS actual
         FROM (
-            SELECT COALESCE(sum(t.views), 0) AS views
+            SELECT t.site_id, sum(t.views) AS views
             FROM state AS s
             JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+            WHERE wanted_site IS NULL OR t.site_id = wanted_site
+            GROUP BY t.site_id
         ) AS c
-        CROSS JOIN (SELECT COALESCE(sum(r.views), 0) AS views FROM truth AS r) AS a
+        FULL JOIN (
+            SELECT r.site_id, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id
+        ) AS a ON a.site_id = c.site_id
         UNION ALL
-        SELECT 'site_totals.visitors', NULL, c.visitors, a.visitors
+        SELECT
+            'site_totals.visitors',
+            COALESCE(c.site_id, a.site_id),
+            NULL,
+            COALESCE(c.visitors, 0),
+            COALESCE(a.visitors, 0)
         FROM (
-            SELECT COALESCE(sum(t.visitors), 0) AS visitors
+            SELECT t.site_id, sum(t.visitors) AS visitors
             FROM state AS s
             JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+            WHERE wanted_site IS NULL OR t.site_id = wanted_site
+            GROUP BY t.site_id
         ) AS c
-        CROSS JOIN (SELECT count(DISTINCT r.session_id) AS visitors FROM truth AS r) AS a
+        FULL JOIN (
+            SELECT r.site_id, count(DISTINCT r.session_id) AS visitors FROM truth AS r GROUP BY r.site_id
+        ) AS a ON a.site_id = c.site_id
         UNION ALL
-        SELECT 'path_totals', COALESCE(c.path, a.path), COALESCE(c.views, 0), COALESCE(a.views, 0)
+        SELECT
+            'path_totals',
+            COALESCE(c.site_id, a.site_id),
+            COALESCE(c.path, a.path),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
         FROM (
-            SELECT t.path, sum(t.views) AS views
+            SELECT t.site_id, t.path, sum(t.views) AS views
             FROM state AS s
             JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
-            GROUP BY t.path
+            WHERE wanted_site IS NULL OR t.site_id = wanted_site
+            GROUP BY t.site_id, t.path
         ) AS c
-        FULL JOIN (SELECT r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.path) AS a ON a.path = c.path
+        FULL JOIN (
+            SELECT r.site_id, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.path
+        ) AS a ON a.site_id = c.site_id AND a.path = c.path
         UNION ALL
         SELECT
             'daily_totals',
+            COALESCE(c.site_id, a.site_id),
             to_char(COALESCE(c.day, a.day), 'YYYY-MM-DD') || ' ' || COALESCE(c.path, a.path),
             COALESCE(c.views, 0),
             COALESCE(a.views, 0)
         FROM (
-            SELECT d.day, d.path, sum(d.views) AS views
+            SELECT d.site_id, d.day, d.path, sum(d.views) AS views
             FROM (
-                SELECT t.day, t.path, t.views
+                SELECT t.site_id, t.day, t.path, t.views
                 FROM state AS s
                 JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+                WHERE wanted_site IS NULL OR t.site_id = wanted_site
                 UNION ALL
-                SELECT t.day, t.path, t.day_views
+                SELECT t.site_id, t.day, t.path, t.day_views
                 FROM state AS s
                 JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
-                WHERE t.day_views <> 0
+                WHERE t.day_views <> 0 AND (wanted_site IS NULL OR t.site_id = wanted_site)
             ) AS d
-            GROUP BY d.day, d.path
+            GROUP BY d.site_id, d.day, d.path
         ) AS c
         FULL JOIN (
-            SELECT r.day, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.day, r.path
-        ) AS a ON a.day = c.day AND a.path = c.path
+            SELECT r.site_id, r.day, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.day, r.path
+        ) AS a ON a.site_id = c.site_id AND a.day = c.day AND a.path = c.path
         UNION ALL
-        SELECT 'sessions', COALESCE(c.session_id, a.session_id), COALESCE(c.views, 0), COALESCE(a.views, 0)
+        SELECT
+            'sessions',
+            COALESCE(c.site_id, a.site_id),
+            COALESCE(c.session_id, a.session_id),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
         FROM (
-            SELECT k.session_id, k.views, k.is_lower_bound
+            SELECT k.site_id, k.session_id, k.views, k.is_lower_bound
             FROM state AS s
             JOIN site_stats.sessions AS k ON k.epoch = s.epoch
+            WHERE wanted_site IS NULL OR k.site_id = wanted_site
         ) AS c
         FULL JOIN (
-            SELECT r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.session_id
-        ) AS a ON a.session_id = c.session_id
+            SELECT r.site_id, r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.session_id
+        ) AS a ON a.site_id = c.site_id AND a.session_id = c.session_id
         WHERE NOT (c.is_lower_bound AND c.views BETWEEN 1 AND a.views) IS TRUE
         UNION ALL
-        SELECT 'backfill_state', NULL, 0, 1
+        SELECT 'backfill_state', 1::smallint, NULL, 0, 1
         WHERE NOT EXISTS (SELECT FROM state)
         UNION ALL
         -- A child or partition takes rows that are counted nowhere.
-        SELECT 'page_views', i.inhrelid::regclass::text, 0, NULL
+        SELECT 'page_views', 1::smallint, i.inhrelid::regclass::text, 0, NULL
         FROM pg_inherits AS i
         WHERE i.inhparent = 'site_stats.page_views'::regclass
+        UNION ALL
+        -- Views that came in past the triggers, for a site that is not there.
+        SELECT 'sites', r.site_id, NULL, 0, sum(r.views)
+        FROM truth AS r
+        WHERE NOT EXISTS (SELECT FROM site_stats.sites AS t WHERE t.id = r.site_id)
+        GROUP BY r.site_id
     )
-    SELECT m.aggregate, m.key, m.counted::bigint, m.actual::bigint
+    -- The name of the site comes first, where it has one.
+    SELECT
+        m.aggregate,
+        CASE
+            WHEN m.site_id = 1 THEN m.key
+            ELSE concat_ws(': ', COALESCE(n.name, m.site_id::text), m.key)
+        END,
+        m.counted::bigint,
+        m.actual::bigint
     FROM comparison AS m
+    LEFT JOIN site_stats.sites AS n ON n.id = m.site_id
     WHERE m.counted IS DISTINCT FROM m.actual
-    ORDER BY m.aggregate, m.key COLLATE "C";
+    ORDER BY m.aggregate, m.site_id, m.key COLLATE "C";
 END
 $$;
-COMMENT ON FUNCTION site_stats.check_totals_in_snapshot() IS 'The query of check_totals().';
+COMMENT ON FUNCTION site_stats.check_totals_in_snapshot(text) IS 'The query of check_totals().';

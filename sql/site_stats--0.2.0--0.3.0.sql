@@ -1,1 +1,1107 @@
--- From 0.2.0 to 0.3.0.
+-- From 0.2.0 to 0.3.0: many sites, and what a page view says beside its path.
+--
+-- Page views, counters and answers stay: all of them are of the first site. New columns come last and need no rewrite of a
+-- table; the primary keys of the counters, and one index of page_views, are made anew. Functions with a new argument replace
+-- those without it, and keep their owner and their grants.
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
+SET LOCAL default_table_access_method TO heap;
+
+-- The first lock: writers and batches, too, have that of page_views before others.
+LOCK TABLE ONLY site_stats.page_views IN ACCESS EXCLUSIVE MODE;
+
+CREATE TABLE site_stats.sites (
+    id smallint GENERATED ALWAYS AS IDENTITY,
+    name text COLLATE "C" NOT NULL,
+    timezone text NOT NULL DEFAULT 'UTC',
+    hosts text[],
+    excluded_addresses cidr[],
+    excluded_paths text[],
+    kept_parameters text[],
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT sites_id_pkey PRIMARY KEY (id),
+    CONSTRAINT sites_name_key UNIQUE (name),
+    CONSTRAINT sites_name_check CHECK (octet_length(name) <= 128 AND (id = 1) = (name = '')),
+    -- An unknown time zone raises 22023.
+    CONSTRAINT sites_timezone_check CHECK (
+        '2000-01-01 00:00:00+00'::timestamptz AT TIME ZONE timezone IS NOT NULL
+    ),
+    -- As an array of one dimension without NULL.
+    CONSTRAINT sites_hosts_check CHECK (array_ndims(hosts) = 1 AND array_position(hosts, NULL) IS NULL),
+    CONSTRAINT sites_excluded_addresses_check CHECK (
+        array_ndims(excluded_addresses) = 1 AND array_position(excluded_addresses, NULL) IS NULL
+    ),
+    CONSTRAINT sites_excluded_paths_check CHECK (
+        array_ndims(excluded_paths) = 1 AND array_position(excluded_paths, NULL) IS NULL
+    ),
+    CONSTRAINT sites_kept_parameters_check CHECK (
+        array_ndims(kept_parameters) = 1 AND array_position(kept_parameters, NULL) IS NULL
+    )
+);
+
+INSERT INTO site_stats.sites (name) VALUES ('');
+
+COMMENT ON TABLE site_stats.sites IS
+    'The sites whose statistics are kept, filled by their owner; the first has no name.';
+
+COMMENT ON COLUMN site_stats.sites.name IS
+    'What functions call the site by: at most 128 bytes, empty for site 1 alone.';
+
+COMMENT ON COLUMN site_stats.sites.timezone IS 'The time zone that decides what a day of the site is in reports.';
+
+COMMENT ON COLUMN site_stats.sites.hosts IS 'Hosts whose views are recorded, without ports; NULL for any.';
+
+COMMENT ON COLUMN site_stats.sites.excluded_addresses IS 'Networks whose views are not recorded; NULL for none.';
+
+COMMENT ON COLUMN site_stats.sites.excluded_paths IS 'LIKE patterns of paths that are not recorded; NULL for none.';
+
+COMMENT ON COLUMN site_stats.sites.kept_parameters IS
+    'Query parameters that make another page, and so stay in a path; NULL for none.';
+
+-- A dump carries the first site, too, and CREATE EXTENSION has made it: what comes for it changes it.
+CREATE FUNCTION site_stats.restore_first_site()
+RETURNS trigger
+LANGUAGE plpgsql
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE site_stats.sites AS s
+    SET
+        timezone = NEW.timezone,
+        hosts = NEW.hosts,
+        excluded_addresses = NEW.excluded_addresses,
+        excluded_paths = NEW.excluded_paths,
+        kept_parameters = NEW.kept_parameters,
+        created_at = NEW.created_at
+    WHERE s.id = 1;
+    RETURN CASE WHEN NOT FOUND THEN NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.restore_first_site() IS
+    'Trigger that changes the first site in place of inserting it again, as the restore of a dump does.';
+
+CREATE TRIGGER sites_restore
+BEFORE INSERT ON site_stats.sites
+FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION site_stats.restore_first_site();
+
+-- For a subscriber of logical replication, too.
+ALTER TABLE site_stats.sites ENABLE ALWAYS TRIGGER sites_restore;
+
+-- The page views of a site go with it. Nobody may record one meanwhile, and each writer must hear of it: the ids of
+-- sites that are gone are kept, and page views for them are refused. A transaction of a higher isolation level would
+-- not see all page views, and leave some behind.
+CREATE TABLE site_stats.removed_sites (
+    id smallint NOT NULL,
+    CONSTRAINT removed_sites_id_pkey PRIMARY KEY (id)
+);
+
+COMMENT ON TABLE site_stats.removed_sites IS 'The ids of sites that were deleted: no page view may come in for them.';
+
+CREATE FUNCTION site_stats.prepare_site_removal()
+RETURNS trigger
+LANGUAGE plpgsql
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'a site cannot be deleted in a transaction with isolation level REPEATABLE READ or SERIALIZABLE'
+            USING ERRCODE = 'active_sql_transaction',
+                HINT = 'Begin the transaction with BEGIN ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+    LOCK TABLE ONLY site_stats.page_views IN SHARE ROW EXCLUSIVE MODE;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.prepare_site_removal() IS
+    'Trigger that keeps writers of page views out until the site and its page views are gone.';
+
+CREATE TRIGGER sites_before_delete
+BEFORE DELETE ON site_stats.sites
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.prepare_site_removal();
+
+CREATE FUNCTION site_stats.remove_sites()
+RETURNS trigger
+LANGUAGE plpgsql
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM removed AS r WHERE r.id = 1) THEN
+        RAISE EXCEPTION 'the site without a name cannot be deleted'
+            USING ERRCODE = 'restrict_violation',
+                HINT = 'DELETE FROM site_stats.page_views WHERE site_id = 1 takes its page views away.';
+    END IF;
+    INSERT INTO site_stats.removed_sites (id)
+    SELECT r.id
+    FROM removed AS r
+    ON CONFLICT (id) DO NOTHING;
+    DELETE FROM ONLY site_stats.page_views AS v
+    USING removed AS r
+    WHERE v.site_id = r.id;
+    DELETE FROM site_stats.content AS c
+    USING removed AS r
+    WHERE c.site_id = r.id;
+    DELETE FROM site_stats.active_sessions AS a
+    USING removed AS r
+    WHERE a.site_id = r.id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.remove_sites() IS
+    'Trigger that removes what deleted sites have, and refuses to delete the first site.';
+
+CREATE TRIGGER sites_after_delete
+AFTER DELETE ON site_stats.sites
+REFERENCING OLD TABLE AS removed
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.remove_sites();
+
+CREATE FUNCTION site_stats.keep_site_ids()
+RETURNS trigger
+LANGUAGE plpgsql
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'the id of a site cannot be changed, and site_stats.sites cannot be truncated'
+        USING ERRCODE = 'restrict_violation',
+            HINT = 'DELETE takes a site away, with its page views.';
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.keep_site_ids() IS
+    'Trigger that refuses what would leave page views of a site that is not there.';
+
+CREATE TRIGGER sites_keep_ids
+BEFORE UPDATE OF id ON site_stats.sites
+FOR EACH ROW WHEN (NEW.id <> OLD.id) EXECUTE FUNCTION site_stats.keep_site_ids();
+
+CREATE TRIGGER sites_keep
+BEFORE TRUNCATE ON site_stats.sites
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.keep_site_ids();
+
+-- A process remembers the sites that it has met.
+CREATE FUNCTION site_stats.announce_sites()
+RETURNS trigger
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'announce_sites_wrapper';
+
+COMMENT ON FUNCTION site_stats.announce_sites() IS
+    'Trigger that tells every process that the sites have changed.';
+
+CREATE TRIGGER sites_changed
+AFTER INSERT OR UPDATE OR DELETE ON site_stats.sites
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.announce_sites();
+
+ALTER TABLE site_stats.sites ENABLE ALWAYS TRIGGER sites_changed;
+
+CREATE FUNCTION site_stats.site_id(site text)
+RETURNS smallint
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'site_id_wrapper';
+
+COMMENT ON FUNCTION site_stats.site_id(text) IS 'The id of the site with a name; an error if there is none.';
+
+-- The first site as CREATE EXTENSION makes it is not in a dump, so that a restore without triggers does not meet it.
+SELECT pg_extension_config_dump('site_stats.sites', $$
+    WHERE id <> 1 OR timezone <> 'UTC' OR num_nonnulls(
+        hosts, excluded_addresses, excluded_paths, kept_parameters
+    ) > 0
+$$);
+
+SELECT pg_extension_config_dump('site_stats.sites_id_seq', '');
+
+-- page_views: the truth. Every number of this extension is derived from these rows and can be rebuilt from them. Also
+-- the titles that a site gives to its paths, and where views come from and with what.
+--
+-- Text keys are compared byte by byte (COLLATE "C"): the fastest order, the same on every server, and the order
+-- in which counters are locked.
+
+-- Where a visit came from, and what it was made with. Neither holds an address, a full user agent, or anything else
+-- that names a person. Two rows may have the same values: reports compare values.
+CREATE TABLE site_stats.origins (
+    id integer GENERATED ALWAYS AS IDENTITY,
+    source text,
+    referrer text,
+    medium text,
+    campaign text,
+    term text,
+    content text,
+    channel text,
+    CONSTRAINT origins_id_pkey PRIMARY KEY (id)
+);
+
+COMMENT ON TABLE site_stats.origins IS 'Where visits came from, one row for each combination that was seen.';
+
+COMMENT ON COLUMN site_stats.origins.source IS 'The referring site as people call it, such as Google; NULL if unknown.';
+
+COMMENT ON COLUMN site_stats.origins.referrer IS 'Host and path of the referring page, without a query; NULL for none.';
+
+COMMENT ON COLUMN site_stats.origins.medium IS 'The utm_medium of the link; NULL for none.';
+
+COMMENT ON COLUMN site_stats.origins.campaign IS 'The utm_campaign of the link; NULL for none.';
+
+COMMENT ON COLUMN site_stats.origins.term IS 'The utm_term of the link; NULL for none.';
+
+COMMENT ON COLUMN site_stats.origins.content IS 'The utm_content of the link; NULL for none.';
+
+COMMENT ON COLUMN site_stats.origins.channel IS 'The kind of source, such as Organic Search or Email; NULL if unknown.';
+
+SELECT pg_extension_config_dump('site_stats.origins', '');
+SELECT pg_extension_config_dump('site_stats.origins_id_seq', '');
+
+CREATE TABLE site_stats.clients (
+    id integer GENERATED ALWAYS AS IDENTITY,
+    browser text,
+    os text,
+    device text,
+    country text,
+    language text,
+    CONSTRAINT clients_id_pkey PRIMARY KEY (id)
+);
+
+COMMENT ON TABLE site_stats.clients IS 'What visits were made with, one row for each combination that was seen.';
+
+COMMENT ON COLUMN site_stats.clients.browser IS 'The browser without its version; NULL if unknown.';
+
+COMMENT ON COLUMN site_stats.clients.os IS 'The operating system without its version; NULL if unknown.';
+
+COMMENT ON COLUMN site_stats.clients.device IS
+    'desktop, mobile, tablet, tv, console or other; NULL if unknown.';
+
+COMMENT ON COLUMN site_stats.clients.country IS 'Two letters, as in ISO 3166-1; NULL if unknown.';
+
+COMMENT ON COLUMN site_stats.clients.language IS 'The language of the browser, such as en-GB; NULL if unknown.';
+
+SELECT pg_extension_config_dump('site_stats.clients', '');
+SELECT pg_extension_config_dump('site_stats.clients_id_seq', '');
+
+ALTER TABLE site_stats.page_views
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    ADD COLUMN origin_id integer,
+    ADD COLUMN client_id integer;
+
+COMMENT ON COLUMN site_stats.page_views.session_id IS
+    'The visitor of the site: 1 to 128 bytes, chosen by the site.';
+
+COMMENT ON COLUMN site_stats.page_views.site_id IS 'The site; 1 for the site without a name.';
+
+COMMENT ON COLUMN site_stats.page_views.origin_id IS
+    'The row of origins that says where the visitor came from; NULL for a direct visit or no news.';
+
+COMMENT ON COLUMN site_stats.page_views.client_id IS
+    'The row of clients that says what the page was viewed with; NULL if unknown.';
+
+-- For the earliest page view of a site, and for ranges of time.
+CREATE INDEX page_views_site_id_viewed_at_idx ON site_stats.page_views (site_id, viewed_at);
+
+DROP INDEX site_stats.page_views_viewed_at_idx;
+
+ALTER TABLE site_stats.content
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    DROP CONSTRAINT content_path_pkey,
+    ADD CONSTRAINT content_site_id_path_pkey PRIMARY KEY (site_id, path);
+
+COMMENT ON COLUMN site_stats.content.site_id IS 'The site; 1 for the site without a name.';
+
+ALTER TABLE site_stats.path_totals
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    DROP CONSTRAINT path_totals_path_slot_pkey,
+    ADD CONSTRAINT path_totals_site_id_path_slot_pkey PRIMARY KEY (site_id, path, slot);
+
+COMMENT ON COLUMN site_stats.path_totals.site_id IS 'The site of the path.';
+
+ALTER TABLE site_stats.daily_totals
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    DROP CONSTRAINT daily_totals_day_path_slot_pkey,
+    ADD CONSTRAINT daily_totals_site_id_day_path_slot_pkey PRIMARY KEY (site_id, day, path, slot);
+
+COMMENT ON COLUMN site_stats.daily_totals.site_id IS 'The site of the path.';
+
+ALTER TABLE site_stats.site_totals
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    DROP CONSTRAINT site_totals_slot_pkey,
+    ADD CONSTRAINT site_totals_site_id_slot_pkey PRIMARY KEY (site_id, slot);
+
+COMMENT ON COLUMN site_stats.site_totals.site_id IS 'The site.';
+
+COMMENT ON TABLE site_stats.site_totals IS
+    'All visitors of a site, split over slots; all views are the sum over the paths. Derived: never write it by hand.';
+
+ALTER TABLE site_stats.sessions
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    DROP CONSTRAINT sessions_session_id_pkey,
+    ADD CONSTRAINT sessions_site_id_session_id_pkey PRIMARY KEY (site_id, session_id);
+
+COMMENT ON COLUMN site_stats.sessions.site_id IS 'The site that the session visits.';
+
+ALTER TABLE site_stats.active_sessions
+    ADD COLUMN site_id smallint NOT NULL DEFAULT 1,
+    DROP CONSTRAINT active_sessions_session_id_pkey,
+    ADD CONSTRAINT active_sessions_site_id_session_id_pkey PRIMARY KEY (site_id, session_id);
+
+COMMENT ON COLUMN site_stats.active_sessions.site_id IS 'The site; 1 for the site without a name.';
+
+CREATE OR REPLACE VIEW site_stats.path_views AS
+SELECT
+    u.path,
+    sum(u.views)::bigint AS views,
+    max(u.last_view_id) AS last_view_id,
+    u.site_id
+FROM (
+    SELECT t.site_id, t.path, t.views, t.last_view_id
+    FROM site_stats.counted_state AS s
+    JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+    UNION ALL
+    SELECT v.site_id, v.path, count(*), max(v.id)
+    FROM site_stats.counted_state AS s
+    JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+    WHERE s.cursor < s.target
+    GROUP BY v.site_id, v.path
+) AS u
+GROUP BY u.site_id, u.path
+HAVING sum(u.views) > 0;
+
+COMMENT ON VIEW site_stats.path_views IS
+    'Views of each path that has any; exact, but without what its own transaction has changed and not counted yet.';
+
+CREATE OR REPLACE VIEW site_stats.daily_views AS
+SELECT
+    u.day,
+    u.path,
+    sum(u.views)::bigint AS views,
+    u.site_id
+FROM (
+    SELECT t.site_id, t.day, t.path, t.views
+    FROM site_stats.counted_state AS s
+    JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+    UNION ALL
+    SELECT t.site_id, t.day, t.path, t.day_views
+    FROM site_stats.counted_state AS s
+    JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+    WHERE t.day_views <> 0
+    UNION ALL
+    SELECT v.site_id, (v.viewed_at AT TIME ZONE 'UTC')::date, v.path, count(*)
+    FROM site_stats.counted_state AS s
+    JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+    WHERE s.cursor < s.target
+    GROUP BY 1, 2, 3
+) AS u
+GROUP BY u.site_id, u.day, u.path
+HAVING sum(u.views) > 0;
+
+COMMENT ON VIEW site_stats.daily_views IS
+    'Views of each path on each UTC day that has any; exact, but without what its own transaction has not counted yet.';
+
+-- Each function steps aside for the one with the new argument, until that has its grants.
+
+ALTER FUNCTION site_stats.record_page_view(text, text, text) RENAME TO record_page_view_of_0_2_0;
+ALTER FUNCTION site_stats.heartbeat(text, text, text, text, double precision, double precision) RENAME TO heartbeat_of_0_2_0;
+ALTER FUNCTION site_stats.page_shown(text, bigint) RENAME TO page_shown_of_0_2_0;
+ALTER FUNCTION site_stats.most_viewed_paths(integer) RENAME TO most_viewed_paths_of_0_2_0;
+ALTER FUNCTION site_stats.top_pages(integer, date, date) RENAME TO top_pages_of_0_2_0;
+ALTER FUNCTION site_stats.top_pages_in_snapshot(integer, date, date) RENAME TO top_pages_in_snapshot_of_0_2_0;
+ALTER FUNCTION site_stats.views_by_day(date, date, text) RENAME TO views_by_day_of_0_2_0;
+ALTER FUNCTION site_stats.views_by_day_in_snapshot(date, date, text) RENAME TO views_by_day_in_snapshot_of_0_2_0;
+ALTER FUNCTION site_stats.active_pages() RENAME TO active_pages_of_0_2_0;
+ALTER FUNCTION site_stats.get_stats() RENAME TO get_stats_of_0_2_0;
+ALTER FUNCTION site_stats.get_stats_in_snapshot() RENAME TO get_stats_in_snapshot_of_0_2_0;
+ALTER FUNCTION site_stats.check_totals() RENAME TO check_totals_of_0_2_0;
+ALTER FUNCTION site_stats.check_totals_in_snapshot() RENAME TO check_totals_in_snapshot_of_0_2_0;
+
+CREATE FUNCTION site_stats.record_page_view(
+    path text,
+    page_type text,
+    session_id text,
+    site text DEFAULT ''
+)
+RETURNS text
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'record_page_view_wrapper';
+
+COMMENT ON FUNCTION site_stats.record_page_view(text, text, text, text) IS
+    'Records a page view and returns recorded, duplicate or rate_limited.';
+
+CREATE FUNCTION site_stats.heartbeat(
+    session_id text,
+    current_path text,
+    city text DEFAULT NULL,
+    country text DEFAULT NULL,
+    latitude double precision DEFAULT NULL,
+    longitude double precision DEFAULT NULL,
+    site text DEFAULT ''
+)
+RETURNS text
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'heartbeat_wrapper';
+
+COMMENT ON FUNCTION site_stats.heartbeat(text, text, text, text, double precision, double precision, text) IS
+    'Notes that a session is on a page now and returns recorded or duplicate; removes a few stale sessions.';
+
+-- One row for a path. A function that returns a table becomes part of the query that calls it. A function that returns
+-- a value and has a subquery would be a query of its own for each page. A SET clause would also keep the function out
+-- of the calling query. So the function has none, and names every operator with its schema.
+CREATE FUNCTION site_stats.page_shown(path text, last_view_id bigint, site_id smallint DEFAULT 1)
+RETURNS TABLE (title text, page_type text)
+LANGUAGE sql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL SAFE
+AS $$
+    SELECT
+        COALESCE(
+            c.title,
+            CASE
+                WHEN p.path OPERATOR(pg_catalog.=) '/' THEN 'Home'
+                WHEN p.path OPERATOR(pg_catalog.=) '/stats' THEN 'Stats'
+                ELSE p.path
+            END
+        ),
+        COALESCE(
+            c.page_type,
+            CASE
+                WHEN p.path OPERATOR(pg_catalog.=) '/' THEN 'home'
+                WHEN p.path OPERATOR(pg_catalog.=) '/stats' THEN 'stats'
+            END,
+            (
+                SELECT t.page_type
+                FROM site_stats.path_totals AS t
+                WHERE t.site_id OPERATOR(pg_catalog.=) p.site_id
+                    AND t.path OPERATOR(pg_catalog.=) p.path
+                    AND t.last_view_id OPERATOR(pg_catalog.=) p.last_view_id
+                LIMIT 1
+            ),
+            (
+                SELECT v.page_type
+                FROM ONLY site_stats.page_views AS v
+                WHERE v.id OPERATOR(pg_catalog.=) p.last_view_id
+            ),
+            'page'
+        )
+    FROM (SELECT page_shown.path, page_shown.last_view_id, page_shown.site_id) AS p
+    LEFT JOIN site_stats.content AS c
+        ON c.site_id OPERATOR(pg_catalog.=) p.site_id AND c.path OPERATOR(pg_catalog.=) p.path
+$$;
+
+COMMENT ON FUNCTION site_stats.page_shown(text, bigint, smallint) IS
+    'Title and type that statistics show for a path: those of content, else fixed ones, else path and recorded type.';
+
+CREATE FUNCTION site_stats.most_viewed_paths(most integer, site_id smallint DEFAULT 1)
+RETURNS TABLE (path text, views bigint, last_view_id bigint, all_views bigint, all_paths bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'most_viewed_paths';
+
+COMMENT ON FUNCTION site_stats.most_viewed_paths(integer, smallint) IS
+    'The most viewed paths of a site first, then by path, each with the sums over all paths that have a view.';
+
+CREATE FUNCTION site_stats.top_pages(
+    max_rows integer DEFAULT 50,
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    site text DEFAULT ''
+)
+RETURNS TABLE (path text, title text, page_type text, views bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+
+COMMENT ON FUNCTION site_stats.top_pages(integer, date, date, text) IS
+    'The most viewed pages first, of all time or of the UTC days from since to until, both inclusive; NULL is open.';
+
+CREATE FUNCTION site_stats.top_pages_in_snapshot(
+    max_rows integer,
+    since date,
+    until date,
+    site text
+)
+RETURNS TABLE (path text, title text, page_type text, views bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
+BEGIN
+    IF max_rows IS NULL THEN
+        RAISE EXCEPTION 'max_rows must not be NULL'
+            USING ERRCODE = 'null_value_not_allowed',
+                HINT = 'Pass the highest number of rows, such as 50.';
+    END IF;
+    IF max_rows < 0 THEN
+        RAISE EXCEPTION 'max_rows must not be negative'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Pass the highest number of rows, such as 50.';
+    END IF;
+
+    IF since IS NULL AND until IS NULL THEN
+        RETURN QUERY
+        SELECT p.path, n.title, n.page_type, p.views
+        FROM site_stats.most_viewed_paths(max_rows, wanted_site) AS p
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id, wanted_site) AS n
+        ORDER BY p.views DESC, p.path COLLATE "C";
+    ELSE
+        RETURN QUERY
+        SELECT p.path, n.title, n.page_type, p.views
+        FROM (
+            SELECT dv.path, sum(dv.views)::bigint AS views
+            FROM site_stats.daily_views AS dv
+            WHERE dv.site_id = wanted_site
+                AND dv.day >= COALESCE(since, '-infinity'::date)
+                AND dv.day <= COALESCE(until, 'infinity'::date)
+            GROUP BY dv.path
+            ORDER BY 2 DESC, 1
+            LIMIT max_rows
+        ) AS p
+        LEFT JOIN LATERAL (
+            SELECT a.last_view_id
+            FROM site_stats.path_views AS a
+            WHERE a.site_id = wanted_site AND a.path = p.path
+        ) AS pv ON true
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, pv.last_view_id, wanted_site) AS n
+        ORDER BY p.views DESC, p.path;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.top_pages_in_snapshot(integer, date, date, text) IS 'The query of top_pages().';
+
+CREATE FUNCTION site_stats.views_by_day(
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    path text DEFAULT NULL,
+    site text DEFAULT ''
+)
+RETURNS TABLE (day date, views bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+
+COMMENT ON FUNCTION site_stats.views_by_day(date, date, text, text) IS
+    'Views on every UTC day from since to until; NULL for the first, and for the last day with a view up to today.';
+
+CREATE FUNCTION site_stats.views_by_day_in_snapshot(
+    since date,
+    until date,
+    path text,
+    site text
+)
+RETURNS TABLE (day date, views bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
+    today date := (statement_timestamp() AT TIME ZONE 'UTC')::date;
+BEGIN
+    IF since IN ('-infinity', 'infinity') OR until IN ('-infinity', 'infinity') THEN
+        RAISE EXCEPTION 'since and until must be finite'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Pass NULL for the first or the last day with a view.';
+    END IF;
+    IF since < '1970-01-01' OR until > '9999-12-31' THEN
+        RAISE EXCEPTION 'since and until must be between 1970-01-01 and 9999-12-31'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'No page view can be outside these days.';
+    END IF;
+
+    RETURN QUERY
+    WITH counted AS (
+        SELECT dv.day, sum(dv.views)::bigint AS views
+        FROM site_stats.daily_views AS dv
+        WHERE dv.site_id = wanted_site
+            AND (views_by_day_in_snapshot.path IS NULL OR dv.path = views_by_day_in_snapshot.path)
+            AND dv.day >= COALESCE(since, '-infinity'::date)
+            AND dv.day <= COALESCE(until, 'infinity'::date)
+        GROUP BY dv.day
+    )
+    SELECT d.day::date, COALESCE(c.views, 0)
+    FROM generate_series(
+        COALESCE(since, (SELECT min(f.day) FROM counted AS f))::timestamp,
+        COALESCE(until, (SELECT max(l.day) FROM counted AS l WHERE l.day <= today))::timestamp,
+        '1 day'::interval
+    ) AS d (day)
+    LEFT JOIN counted AS c ON c.day = d.day::date
+    ORDER BY d.day;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.views_by_day_in_snapshot(date, date, text, text) IS 'The query of views_by_day().';
+
+CREATE FUNCTION site_stats.active_pages(site text DEFAULT '')
+RETURNS TABLE (path text, visitors bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
+BEGIN
+    PERFORM site_stats.resume_backfill();
+    RETURN QUERY
+    SELECT a.current_path, count(*)
+    FROM site_stats.active_sessions AS a
+    WHERE a.site_id = wanted_site
+        AND a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+        AND a.last_seen_at <= clock_timestamp()
+    GROUP BY a.current_path
+    ORDER BY count(*) DESC, a.current_path;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.active_pages(text) IS
+    'Pages of a site that sessions are on now, the most visited first.';
+
+CREATE FUNCTION site_stats.get_stats(site text DEFAULT '')
+RETURNS TABLE (
+    active_visitors bigint,
+    active_by_path jsonb,
+    total_page_views bigint,
+    unique_visitors bigint,
+    published_posts bigint,
+    published_pages bigint,
+    tracking_since timestamptz,
+    page_stats jsonb,
+    total_paths bigint,
+    visitor_locations jsonb,
+    source text
+)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+
+COMMENT ON FUNCTION site_stats.get_stats(text) IS
+    'The statistics page as one row, exact and from one snapshot at every moment; source tells how it was computed.';
+
+CREATE FUNCTION site_stats.get_stats_in_snapshot(site text)
+RETURNS TABLE (
+    active_visitors bigint,
+    active_by_path jsonb,
+    total_page_views bigint,
+    unique_visitors bigint,
+    published_posts bigint,
+    published_pages bigint,
+    tracking_since timestamptz,
+    page_stats jsonb,
+    total_paths bigint,
+    visitor_locations jsonb,
+    source text
+)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
+BEGIN
+    RETURN QUERY
+    WITH state AS (
+        SELECT s.epoch, s.cursor, s.target
+        FROM site_stats.counted_state AS s
+    ),
+    active AS (
+        SELECT a.session_id, a.current_path, a.city, a.country, a.latitude, a.longitude
+        FROM site_stats.active_sessions AS a
+        WHERE a.site_id = wanted_site
+            AND a.last_seen_at > statement_timestamp() - current_setting('site_stats.session_timeout')::interval
+            AND a.last_seen_at <= clock_timestamp()
+    ),
+    totals AS (
+        SELECT COALESCE(sum(t.visitors), 0)::bigint AS visitors
+        FROM state AS s
+        JOIN site_stats.site_totals AS t ON t.site_id = wanted_site AND t.epoch = s.epoch
+    ),
+    -- Visitors do not add up: a session of an uncounted view may be in the session set already.
+    new_sessions AS (
+        SELECT count(DISTINCT v.session_id COLLATE "C") AS visitors
+        FROM state AS s
+        JOIN ONLY site_stats.page_views AS v ON v.id > s.cursor AND v.id <= s.target
+        WHERE s.cursor < s.target
+            AND v.site_id = wanted_site
+            AND NOT EXISTS (
+                SELECT
+                FROM site_stats.sessions AS k
+                WHERE k.site_id = wanted_site
+                    AND k.session_id = v.session_id COLLATE "C"
+                    AND k.epoch = s.epoch
+                    AND k.views > 0
+            )
+    ),
+    top AS MATERIALIZED (
+        SELECT p.path COLLATE "C" AS path, p.views, p.last_view_id, p.all_views, p.all_paths
+        FROM site_stats.most_viewed_paths(50, wanted_site) AS p
+    ),
+    published AS (
+        SELECT
+            count(*) FILTER (WHERE c.page_type = 'blog') AS posts,
+            count(*) FILTER (WHERE c.page_type = 'page') AS pages
+        FROM site_stats.content AS c
+        WHERE c.site_id = wanted_site AND c.published
+    )
+    SELECT
+        (SELECT count(*) FROM active),
+        (
+            SELECT COALESCE(jsonb_agg(n ORDER BY n.count DESC, n.path), '[]')
+            FROM (
+                SELECT a.current_path AS path, count(*) AS count
+                FROM active AS a
+                GROUP BY a.current_path
+            ) AS n
+        ),
+        COALESCE((SELECT p.all_views FROM top AS p LIMIT 1), 0),
+        (SELECT t.visitors FROM totals AS t) + (SELECT n.visitors FROM new_sessions AS n),
+        p.posts,
+        p.pages,
+        (SELECT min(v.viewed_at) FROM ONLY site_stats.page_views AS v WHERE v.site_id = wanted_site),
+        (
+            SELECT COALESCE(jsonb_agg(n ORDER BY n.views DESC, n.path), '[]')
+            FROM (
+                SELECT p.path, c.title, c.page_type AS "pageType", p.views
+                FROM top AS p
+                CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id, wanted_site) AS c
+            ) AS n
+        ),
+        COALESCE((SELECT p.all_paths FROM top AS p LIMIT 1), 0),
+        (
+            SELECT COALESCE(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'latitude', a.latitude, 'longitude', a.longitude, 'city', a.city, 'country', a.country
+                    )
+                    ORDER BY a.session_id
+                ),
+                '[]'
+            )
+            FROM active AS a
+            WHERE a.latitude IS NOT NULL AND a.longitude IS NOT NULL
+        ),
+        CASE
+            WHEN s.cursor = s.target THEN 'aggregates'
+            WHEN s.cursor = 0 AND NOT EXISTS (
+                SELECT FROM site_stats.site_totals AS t WHERE t.site_id = wanted_site AND t.epoch = s.epoch
+            ) THEN 'direct count'
+            ELSE 'aggregates and direct count'
+        END
+    FROM state AS s
+    CROSS JOIN published AS p;
+
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'table "site_stats.backfill_state" has lost its row'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'INSERT INTO site_stats.backfill_state DEFAULT VALUES, then call site_stats.start_backfill().';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.get_stats_in_snapshot(text) IS 'The query of get_stats().';
+
+CREATE FUNCTION site_stats.check_totals(site text DEFAULT NULL)
+RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+
+COMMENT ON FUNCTION site_stats.check_totals(text) IS
+    'Compares the aggregates of a site, or of all, with the page views and returns each difference: no row is sound.';
+
+CREATE FUNCTION site_stats.check_totals_in_snapshot(site text)
+RETURNS TABLE (aggregate text, key text, counted bigint, actual bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_site smallint := CASE WHEN site IS NOT NULL THEN site_stats.site_id(site) END;
+BEGIN
+    RETURN QUERY
+    WITH state AS MATERIALIZED (
+        SELECT s.epoch, s.cursor, s.target
+        FROM site_stats.backfill_state AS s
+    ),
+    -- The views that the aggregates must count, at the finest grain that any aggregate needs.
+    truth AS MATERIALIZED (
+        SELECT
+            v.site_id,
+            v.path,
+            (v.viewed_at AT TIME ZONE 'UTC')::date AS day,
+            v.session_id COLLATE "C" AS session_id,
+            count(*) AS views
+        FROM state AS s
+        JOIN ONLY site_stats.page_views AS v ON v.id <= s.cursor OR v.id > s.target
+        WHERE wanted_site IS NULL OR v.site_id = wanted_site
+        GROUP BY 1, 2, 3, 4
+    ),
+    comparison AS (
+        SELECT
+            'site_totals.views' AS aggregate,
+            COALESCE(c.site_id, a.site_id) AS site_id,
+            NULL AS key,
+            COALESCE(c.views, 0) AS counted,
+            COALESCE(a.views, 0) AS actual
+        FROM (
+            SELECT t.site_id, sum(t.views) AS views
+            FROM state AS s
+            JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+            WHERE wanted_site IS NULL OR t.site_id = wanted_site
+            GROUP BY t.site_id
+        ) AS c
+        FULL JOIN (
+            SELECT r.site_id, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id
+        ) AS a ON a.site_id = c.site_id
+        UNION ALL
+        SELECT
+            'site_totals.visitors',
+            COALESCE(c.site_id, a.site_id),
+            NULL,
+            COALESCE(c.visitors, 0),
+            COALESCE(a.visitors, 0)
+        FROM (
+            SELECT t.site_id, sum(t.visitors) AS visitors
+            FROM state AS s
+            JOIN site_stats.site_totals AS t ON t.epoch = s.epoch
+            WHERE wanted_site IS NULL OR t.site_id = wanted_site
+            GROUP BY t.site_id
+        ) AS c
+        FULL JOIN (
+            SELECT r.site_id, count(DISTINCT r.session_id) AS visitors FROM truth AS r GROUP BY r.site_id
+        ) AS a ON a.site_id = c.site_id
+        UNION ALL
+        SELECT
+            'path_totals',
+            COALESCE(c.site_id, a.site_id),
+            COALESCE(c.path, a.path),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
+        FROM (
+            SELECT t.site_id, t.path, sum(t.views) AS views
+            FROM state AS s
+            JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+            WHERE wanted_site IS NULL OR t.site_id = wanted_site
+            GROUP BY t.site_id, t.path
+        ) AS c
+        FULL JOIN (
+            SELECT r.site_id, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.path
+        ) AS a ON a.site_id = c.site_id AND a.path = c.path
+        UNION ALL
+        SELECT
+            'daily_totals',
+            COALESCE(c.site_id, a.site_id),
+            to_char(COALESCE(c.day, a.day), 'YYYY-MM-DD') || ' ' || COALESCE(c.path, a.path),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
+        FROM (
+            SELECT d.site_id, d.day, d.path, sum(d.views) AS views
+            FROM (
+                SELECT t.site_id, t.day, t.path, t.views
+                FROM state AS s
+                JOIN site_stats.daily_totals AS t ON t.epoch = s.epoch
+                WHERE wanted_site IS NULL OR t.site_id = wanted_site
+                UNION ALL
+                SELECT t.site_id, t.day, t.path, t.day_views
+                FROM state AS s
+                JOIN site_stats.path_totals AS t ON t.epoch = s.epoch
+                WHERE t.day_views <> 0 AND (wanted_site IS NULL OR t.site_id = wanted_site)
+            ) AS d
+            GROUP BY d.site_id, d.day, d.path
+        ) AS c
+        FULL JOIN (
+            SELECT r.site_id, r.day, r.path, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.day, r.path
+        ) AS a ON a.site_id = c.site_id AND a.day = c.day AND a.path = c.path
+        UNION ALL
+        SELECT
+            'sessions',
+            COALESCE(c.site_id, a.site_id),
+            COALESCE(c.session_id, a.session_id),
+            COALESCE(c.views, 0),
+            COALESCE(a.views, 0)
+        FROM (
+            SELECT k.site_id, k.session_id, k.views, k.is_lower_bound
+            FROM state AS s
+            JOIN site_stats.sessions AS k ON k.epoch = s.epoch
+            WHERE wanted_site IS NULL OR k.site_id = wanted_site
+        ) AS c
+        FULL JOIN (
+            SELECT r.site_id, r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.session_id
+        ) AS a ON a.site_id = c.site_id AND a.session_id = c.session_id
+        WHERE NOT (c.is_lower_bound AND c.views BETWEEN 1 AND a.views) IS TRUE
+        UNION ALL
+        SELECT 'backfill_state', 1::smallint, NULL, 0, 1
+        WHERE NOT EXISTS (SELECT FROM state)
+        UNION ALL
+        -- A child or partition takes rows that are counted nowhere.
+        SELECT 'page_views', 1::smallint, i.inhrelid::regclass::text, 0, NULL
+        FROM pg_inherits AS i
+        WHERE i.inhparent = 'site_stats.page_views'::regclass
+        UNION ALL
+        -- Views that came in past the triggers, for a site that is not there.
+        SELECT 'sites', r.site_id, NULL, 0, sum(r.views)
+        FROM truth AS r
+        WHERE NOT EXISTS (SELECT FROM site_stats.sites AS t WHERE t.id = r.site_id)
+        GROUP BY r.site_id
+    )
+    -- The name of the site comes first, where it has one.
+    SELECT
+        m.aggregate,
+        CASE
+            WHEN m.site_id = 1 THEN m.key
+            ELSE concat_ws(': ', COALESCE(n.name, m.site_id::text), m.key)
+        END,
+        m.counted::bigint,
+        m.actual::bigint
+    FROM comparison AS m
+    LEFT JOIN site_stats.sites AS n ON n.id = m.site_id
+    WHERE m.counted IS DISTINCT FROM m.actual
+    ORDER BY m.aggregate, m.site_id, m.key COLLATE "C";
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.check_totals_in_snapshot(text) IS 'The query of check_totals().';
+
+-- New functions are not for everybody, as the install script has it.
+
+REVOKE ALL ON FUNCTION site_stats.record_page_view(text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.heartbeat(text, text, text, text, double precision, double precision, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.page_shown(text, bigint, smallint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.most_viewed_paths(integer, smallint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.top_pages(integer, date, date, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.top_pages_in_snapshot(integer, date, date, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.views_by_day(date, date, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.views_by_day_in_snapshot(date, date, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.active_pages(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.get_stats(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.get_stats_in_snapshot(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.check_totals(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.check_totals_in_snapshot(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.restore_first_site() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.prepare_site_removal() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.remove_sites() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.keep_site_ids() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.announce_sites() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.site_id(text) FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.removed_sites FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.sites FROM PUBLIC;
+REVOKE ALL ON SEQUENCE site_stats.sites_id_seq FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.origins FROM PUBLIC;
+REVOKE ALL ON SEQUENCE site_stats.origins_id_seq FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.clients FROM PUBLIC;
+REVOKE ALL ON SEQUENCE site_stats.clients_id_seq FROM PUBLIC;
+
+-- Owner and grants of the functions that stepped aside.
+DO $$
+DECLARE
+    replaced record;
+    granted record;
+BEGIN
+    FOR replaced IN
+        SELECT o.oid, o.proowner, o.proacl, n.oid::regprocedure AS new_function, n.proowner AS new_owner
+        FROM pg_catalog.pg_proc AS o
+        JOIN pg_catalog.pg_proc AS n
+            ON n.pronamespace = o.pronamespace AND n.proname || '_of_0_2_0' = o.proname
+        WHERE o.pronamespace = 'site_stats'::regnamespace
+    LOOP
+        IF replaced.proowner <> replaced.new_owner THEN
+            EXECUTE format(
+                'ALTER FUNCTION %s OWNER TO %I', replaced.new_function, pg_get_userbyid(replaced.proowner)
+            );
+        END IF;
+        FOR granted IN
+            SELECT a.grantee, a.is_grantable
+            FROM aclexplode(replaced.proacl) AS a
+            WHERE a.grantee <> replaced.proowner
+        LOOP
+            EXECUTE format(
+                'GRANT EXECUTE ON FUNCTION %s TO %s%s',
+                replaced.new_function,
+                CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(granted.grantee)) END,
+                CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+            );
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+DROP FUNCTION site_stats.record_page_view_of_0_2_0(text, text, text);
+DROP FUNCTION site_stats.heartbeat_of_0_2_0(text, text, text, text, double precision, double precision);
+DROP FUNCTION site_stats.page_shown_of_0_2_0(text, bigint);
+DROP FUNCTION site_stats.most_viewed_paths_of_0_2_0(integer);
+DROP FUNCTION site_stats.top_pages_of_0_2_0(integer, date, date);
+DROP FUNCTION site_stats.top_pages_in_snapshot_of_0_2_0(integer, date, date);
+DROP FUNCTION site_stats.views_by_day_of_0_2_0(date, date, text);
+DROP FUNCTION site_stats.views_by_day_in_snapshot_of_0_2_0(date, date, text);
+DROP FUNCTION site_stats.active_pages_of_0_2_0();
+DROP FUNCTION site_stats.get_stats_of_0_2_0();
+DROP FUNCTION site_stats.get_stats_in_snapshot_of_0_2_0();
+DROP FUNCTION site_stats.check_totals_of_0_2_0();
+DROP FUNCTION site_stats.check_totals_in_snapshot_of_0_2_0();

@@ -18,6 +18,21 @@ pub fn empty_argument(name: &str, hint: &str) -> ErrorReport {
         .set_hint(hint)
 }
 
+/// 22023: there is no site with this name.
+pub fn unknown_site(name: &str) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("site \"{name}\" does not exist"))
+        .set_hint("Create it with INSERT INTO site_stats.sites (name) VALUES (...).")
+}
+
+/// 23503: a page view names a site that does not exist.
+pub fn no_site_of(id: i16) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION,
+        format!("site_id {id} of a page view is not that of a site"),
+    )
+    .set_hint("Take the id from table site_stats.sites.")
+}
+
 /// 54000: a text argument is longer than its limit.
 pub fn long_argument(name: &str, bytes: usize, limit: usize) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{name} is too long"))

@@ -44,7 +44,8 @@ mod settings;
 
 ::pgrx::pg_module_magic!(name, version);
 
-extension_sql_file!("../sql/page_views.sql", name = "page_views", bootstrap);
+extension_sql_file!("../sql/sites.sql", name = "sites", bootstrap);
+extension_sql_file!("../sql/page_views.sql", name = "page_views", requires = ["sites"]);
 extension_sql_file!("../sql/count.sql", name = "count", requires = ["page_views"]);
 extension_sql_file!("../sql/record.sql", name = "record", requires = ["count"]);
 extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["record"]);
@@ -60,6 +61,7 @@ pub extern "C-unwind" fn _PG_init() {
     catalog::watch(pg::heap_table::definition::note_change);
     catalog::watch(count::loss::note_change);
     catalog::watch(count::page_view::note_change);
+    catalog::watch(count::sites::note_change);
     catalog::watch(count::state::note_change);
     count::pending::register();
     count::visitors::register();

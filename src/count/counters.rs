@@ -9,19 +9,19 @@
 //! changes one row. When a newer day begins, the counter of the finished day moves to `daily_totals`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::count::caches::{MissPredictor, TidCache};
-use crate::count::tally::{PathDelta, Tally, TextKey, in_order};
+use crate::count::tally::{SiteId, Tally, TextKey, in_order};
 use crate::count::{ROWS_PER_INSERT, WriterKind, loss, slots, tables, visitors};
 use crate::error;
 use crate::pg::datum::{self, Column};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 
-/// Columns of `path_totals`. In each table, the first columns are the primary key.
+/// Columns of `path_totals`.
 pub mod path_totals {
     use super::Column;
     pub const SLOT: Column = 2;
@@ -56,7 +56,7 @@ const PATHS_KEPT: usize = 4096;
 thread_local! {
     static IS_WRITING: Cell<bool> = const { Cell::new(false) };
     static PATHS: RefCell<TidCache> = RefCell::new(TidCache::new(PATHS_KEPT));
-    static SITE: RefCell<TidCache> = RefCell::new(TidCache::new(64));
+    static SITES: RefCell<TidCache> = RefCell::new(TidCache::new(64));
     static DAYS: RefCell<MissPredictor> = RefCell::default();
 }
 
@@ -67,8 +67,11 @@ pub struct Written {
     pub sessions_found: i64,
 }
 
-/// Page views by day and path, for the counters in `daily_totals`.
-pub type Days = BTreeMap<(i32, TextKey), i64>;
+/// Page views by site, day and path, for the counters in `daily_totals`.
+pub type Days = BTreeMap<(SiteId, i32, TextKey), i64>;
+
+/// Visitors by site, for the counters in `site_totals`.
+pub type Visitors = BTreeMap<SiteId, i64>;
 
 /// Adds deltas to the aggregates of an epoch. All its memory is free when it returns. So a transaction over
 /// millions of rows can flush as often as it needs.
@@ -87,10 +90,11 @@ pub fn write(
     // SAFETY: the memory context lives until the end of the block. Nothing allocated in it leaves the block.
     unsafe {
         PgMemoryContexts::new("site_stats flush").switch_to(|_| {
-            let change = visitors::write(page_views, epoch, &tally.sessions, by)?;
+            let changes = visitors::write(page_views, epoch, &tally, by)?;
             let slot = slots::borrow(page_views);
-            add(epoch, slot, &tally.paths, Days::new(), change.came - change.left)?;
-            Ok(Written { sessions_found: change.came })
+            let visitors = changes.iter().map(|(site_id, change)| (*site_id, change.came - change.left));
+            add(epoch, slot, &tally, Days::new(), &visitors.collect())?;
+            Ok(Written { sessions_found: changes.values().map(|change| change.came).sum() })
         })
     }
 }
@@ -118,34 +122,28 @@ impl Drop for Writing {
     }
 }
 
-/// Adds the deltas of paths, days and the whole site to a counter slot that this transaction has borrowed.
-/// The next command sees the writes.
+/// Adds the deltas of paths, days and whole sites to a counter slot that this transaction has borrowed. The
+/// next command sees the writes.
 pub fn write_counters(
     epoch: i64,
     slot: i32,
-    paths: &HashMap<TextKey, PathDelta>,
+    tally: &Tally,
     days: Days,
-    visitors: i64,
+    visitors: &Visitors,
 ) -> Result<(), ErrorReport> {
     let _writing = Writing::begin()?;
-    add(epoch, slot, paths, days, visitors)
+    add(epoch, slot, tally, days, visitors)
 }
 
-fn add(
-    epoch: i64,
-    slot: i32,
-    paths: &HashMap<TextKey, PathDelta>,
-    mut days: Days,
-    visitors: i64,
-) -> Result<(), ErrorReport> {
-    if !paths.is_empty() {
-        PATHS.with_borrow_mut(|tids| write_paths(epoch, slot, paths, &mut days, tids))?;
+fn add(epoch: i64, slot: i32, tally: &Tally, mut days: Days, visitors: &Visitors) -> Result<(), ErrorReport> {
+    if tally.sites().any(|(_, site)| !site.paths.is_empty()) {
+        PATHS.with_borrow_mut(|tids| write_paths(epoch, slot, tally, &mut days, tids))?;
     }
     if !days.is_empty() {
         DAYS.with_borrow_mut(|predictor| write_days(epoch, slot, &days, predictor))?;
     }
-    if visitors != 0 {
-        SITE.with_borrow_mut(|tids| write_site(epoch, slot, visitors, tids))?;
+    if visitors.values().any(|visitors| *visitors != 0) {
+        SITES.with_borrow_mut(|tids| write_sites(epoch, slot, visitors, tids))?;
     }
     // SAFETY: a flush runs in a transaction. Without a new command, a second flush could not update the same
     // rows.
@@ -157,15 +155,19 @@ fn add(
 fn write_paths(
     epoch: i64,
     slot: i32,
-    paths: &HashMap<TextKey, PathDelta>,
+    tally: &Tally,
     days: &mut Days,
     tids: &mut TidCache,
 ) -> Result<(), ErrorReport> {
     use path_totals::*;
     let mut table = Table::open(&tables::PATH_TOTALS)?;
     tids.belong_to(table.file());
-    for (path, delta) in in_order(paths) {
-        let key = [KeyValue::Text(path), KeyValue::Integer(slot)];
+    let columns = table.columns();
+    let paths = tally.sites().flat_map(|(site_id, site)| {
+        in_order(&site.paths).into_iter().map(move |(path, delta)| (site_id, path, delta))
+    });
+    for (site_id, path, delta) in paths {
+        let key = [KeyValue::Smallint(site_id), KeyValue::Text(path), KeyValue::Integer(slot)];
         let older = write_at(&mut table, tids, &key, |table, found| {
             // A row of an older epoch counts as no row.
             let is_current = found && table.bigint(EPOCH) == epoch;
@@ -188,7 +190,7 @@ fn write_paths(
                     (PAGE_TYPE, ColumnChange::value_if(is_other_type, || datum::text(&delta.page_type))),
                 ])?
             } else {
-                table.insert(&[
+                let row = [
                     datum::text(path),
                     slot.into(),
                     epoch.into(),
@@ -197,13 +199,15 @@ fn write_paths(
                     delta.last_view_id.into(),
                     day.into(),
                     day_views.into(),
-                ])?;
+                    site_id.into(),
+                ];
+                table.insert(&row[..columns])?;
                 true
             };
             Ok(written.then_some(older))
         })?;
         for (day, views) in older {
-            *days.entry((day, path.clone())).or_default() += views;
+            *days.entry((site_id, day, path.clone())).or_default() += views;
         }
     }
     table.close();
@@ -213,26 +217,33 @@ fn write_paths(
 fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor) -> Result<(), ErrorReport> {
     use daily_totals::*;
     let mut table = Table::open(&tables::DAILY_TOTALS)?;
-    let row = |day: i32, path: &[u8], views: i64| {
-        [day.into(), datum::text(path), slot.into(), epoch.into(), views.into()]
+    let columns = table.columns();
+    let row = |(site_id, day, path): &(SiteId, i32, TextKey), views: i64| {
+        [(*day).into(), datum::text(path), slot.into(), epoch.into(), views.into(), (*site_id).into()]
     };
-    let days: Vec<_> = days.iter().map(|((day, path), views)| (*day, &**path, *views)).collect();
+    let days: Vec<_> = days.iter().map(|(day, views)| (day, *views)).collect();
     for days in days.chunks(ROWS_PER_INSERT) {
         let are_expected_new = predictor.predicts_miss();
         if are_expected_new {
-            let rows: Vec<_> = days.iter().map(|(day, path, views)| row(*day, path, *views)).collect();
-            table.insert_without_indexes(rows.iter().map(|row| &row[..]));
+            let rows: Vec<_> = days.iter().map(|(day, views)| row(day, *views)).collect();
+            table.insert_without_indexes(rows.iter().map(|row| &row[..columns]));
         }
-        for (day, path, views) in days {
+        for (of, views) in days {
             if are_expected_new && table.index_next()? {
                 predictor.record(false);
                 continue;
             }
-            let key = [KeyValue::Day(*day), KeyValue::Text(path), KeyValue::Integer(slot)];
+            let (site_id, day, path) = of;
+            let key = [
+                KeyValue::Smallint(*site_id),
+                KeyValue::Day(*day),
+                KeyValue::Text(path),
+                KeyValue::Integer(slot),
+            ];
             table.write(&key, None, |table, found| {
                 predictor.record(found);
                 if !found {
-                    table.insert(&row(*day, path, *views))?;
+                    table.insert(&row(of, *views)[..columns])?;
                     return Ok(Some(()));
                 }
                 let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
@@ -248,23 +259,28 @@ fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor)
     Ok(())
 }
 
-fn write_site(epoch: i64, slot: i32, visitors: i64, tids: &mut TidCache) -> Result<(), ErrorReport> {
+fn write_sites(epoch: i64, slot: i32, visitors: &Visitors, tids: &mut TidCache) -> Result<(), ErrorReport> {
     use site_totals::*;
     let mut table = Table::open(&tables::SITE_TOTALS)?;
     tids.belong_to(table.file());
-    write_at(&mut table, tids, &[KeyValue::Integer(slot)], |table, found| {
-        let written = if found {
-            let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
-            table.update(&[
-                (EPOCH, ColumnChange::Value(epoch.into())),
-                (VISITORS, ColumnChange::Value((before + visitors).into())),
-            ])?
-        } else {
-            table.insert(&[slot.into(), epoch.into(), visitors.into()])?;
-            true
-        };
-        Ok(written.then_some(()))
-    })?;
+    let columns = table.columns();
+    for (site_id, visitors) in visitors.iter().filter(|(_, visitors)| **visitors != 0) {
+        let key = [KeyValue::Smallint(*site_id), KeyValue::Integer(slot)];
+        write_at(&mut table, tids, &key, |table, found| {
+            let written = if found {
+                let before = if table.bigint(EPOCH) == epoch { table.bigint(VISITORS) } else { 0 };
+                table.update(&[
+                    (EPOCH, ColumnChange::Value(epoch.into())),
+                    (VISITORS, ColumnChange::Value((before + visitors).into())),
+                ])?
+            } else {
+                let row = [slot.into(), epoch.into(), (*visitors).into(), (*site_id).into()];
+                table.insert(&row[..columns])?;
+                true
+            };
+            Ok(written.then_some(()))
+        })?;
+    }
     table.close();
     Ok(())
 }

@@ -6,7 +6,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_extern, pg_sys};
 
-use crate::count::counters::{self, Days, path_totals};
+use crate::count::counters::{self, Days, Visitors, path_totals};
 use crate::count::tally::{PathDelta, Tally};
 use crate::count::{slots, state, tables};
 use crate::pg::heap_table::Table;
@@ -35,25 +35,33 @@ static SLOTS: Statement = Statement::new(
 
 /// Deletes at most `$2` rows of the epoch `$1` and returns them: rows of the slots `$3`, and those of slot 0
 /// that meet `$zero`. This transaction has borrowed all these slots, so no other one writes the rows.
+///
+/// The name `site_id` means the table's column; in a table of version 0.2.0, which lacks it, that of the VALUES.
 macro_rules! take {
     ($table:literal, $zero:literal, $columns:literal) => {
         Statement::new(
             concat!(
-                "DELETE FROM site_stats.",
+                "WITH taken AS (
+                     DELETE FROM site_stats.",
                 $table,
                 " AS t
-                 WHERE t.ctid = ANY (ARRAY(
-                     SELECT o.ctid
-                     FROM site_stats.",
+                     WHERE t.ctid = ANY (ARRAY(
+                         SELECT o.ctid
+                         FROM site_stats.",
                 $table,
                 " AS o
-                     WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND ",
+                         WHERE (o.slot = ANY ($3) OR (o.slot = 0 AND ",
                 $zero,
                 ")) AND o.epoch = $1
-                     LIMIT $2
-                 ))
-                 RETURNING ",
-                $columns
+                         LIMIT $2
+                     ))
+                     RETURNING t.*
+                 )
+                 SELECT u.*
+                 FROM (VALUES (1::smallint)) AS d (site_id)
+                 CROSS JOIN LATERAL (SELECT ",
+                $columns,
+                ", site_id FROM taken AS t) AS u"
             ),
             &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT4ARRAYOID],
         )
@@ -120,7 +128,7 @@ pub fn fold(
     }
     let (idle, are_all) = borrow_idle_slots(connection, page_views, epoch, max_rows)?;
     let arguments = [epoch.into_datum(), i64::from(max_rows).into_datum(), idle.into_datum()];
-    let (mut tally, mut idle_days, mut visitors) = (Tally::default(), Days::new(), 0);
+    let (mut tally, mut idle_days, mut visitors) = (Tally::default(), Days::new(), Visitors::new());
     let paths = TAKE_PATHS.run(connection, SnapshotKind::Current, &arguments)?;
     for row in 0..paths.len() {
         if let (Some(path), Some(page_type)) = (paths.text(row, 1), paths.text(row, 3)) {
@@ -134,31 +142,29 @@ pub fn fold(
                     .into_iter()
                     .collect(),
             };
-            tally.add_to_path(path.into(), delta);
+            tally.add_to_path(paths.smallint(row, 7), path.into(), delta);
         }
     }
     let days = TAKE_DAYS.run(connection, SnapshotKind::Current, &arguments)?;
     for row in 0..days.len() {
         if let (Some(day), Some(path)) = (days.get(row, 1), days.text(row, 2)) {
-            *idle_days.entry((day.value() as i32, path.into())).or_default() += days.bigint(row, 3);
+            let day = (days.smallint(row, 4), day.value() as i32, path.into());
+            *idle_days.entry(day).or_default() += days.bigint(row, 3);
         }
     }
     let site = TAKE_SITE.run(connection, SnapshotKind::Current, &arguments)?;
     for row in 0..site.len() {
-        visitors += site.bigint(row, 1);
+        *visitors.entry(site.smallint(row, 2)).or_default() += site.bigint(row, 1);
     }
     // A path without page views needs no row. The counts of its days can still be other than 0, and go to
     // `daily_totals`.
-    tally.paths.retain(|path, delta| {
-        if delta.views == 0 {
-            for (day, views) in &delta.days {
-                *idle_days.entry((*day, path.clone())).or_default() += views;
-            }
+    tally.take_unviewed(|site_id, path, delta| {
+        for (day, views) in &delta.days {
+            *idle_days.entry((site_id, *day, path.clone())).or_default() += views;
         }
-        delta.views != 0
     });
     idle_days.retain(|_, views| *views != 0);
-    counters::write_counters(epoch, 0, &tally.paths, idle_days, visitors)?;
+    counters::write_counters(epoch, 0, &tally, idle_days, &visitors)?;
     let taken = [paths.len(), days.len(), site.len()].map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
     let moved = compact_paths(epoch, max_rows)?;
     let is_more = !are_all || taken.contains(&i64::from(max_rows)) || moved == max_rows;

@@ -10,6 +10,7 @@ pub mod fold;
 pub mod loss;
 pub mod page_view;
 pub mod pending;
+pub mod sites;
 pub mod slots;
 pub mod state;
 mod subxact_tallies;

@@ -11,7 +11,7 @@ use pgrx::list::List;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{memcx, pg_sys};
 
-pub use site_stats_tally::PageView;
+pub use site_stats_tally::{PageView, SiteId};
 
 use crate::error;
 use crate::pg::datum::{self, Columns};
@@ -27,6 +27,10 @@ const COLUMNS: [(&str, &[pg_sys::Oid]); 5] = [
     ("session_id", &[pg_sys::TEXTOID, pg_sys::VARCHAROID]),
     ("viewed_at", &[pg_sys::TIMESTAMPTZOID]),
 ];
+/// The column that says the site. Page views of version 0.2.0 lack it, and are of the first site.
+const SITE_ID: &str = "site_id";
+/// The site of page views that name none.
+pub const FIRST_SITE: SiteId = 1;
 const ID: usize = 0;
 const PAGE_TYPE: usize = 2;
 const SESSION_ID: usize = 3;
@@ -48,6 +52,10 @@ pub struct Gap<'r> {
 pub struct Layout {
     /// Positions in a row, from 0, in the order of `COLUMNS`.
     positions: [usize; COLUMNS.len()],
+    /// The position of the site; `None` if there is no such column.
+    site: Option<usize>,
+    /// The site of rows that are older than the column.
+    older_site: Option<SiteId>,
     /// The index of a primary key that begins with the id.
     by_id: Option<pg_sys::Oid>,
     /// A btree over all rows that begins with session and time.
@@ -88,10 +96,16 @@ impl Layout {
             for (position, (name, types)) in positions.iter_mut().zip(COLUMNS) {
                 *position = find_column(relation, name, types)?;
             }
+            let site = match find_column(relation, SITE_ID, &[pg_sys::INT2OID]) {
+                Ok(position) => Some(position),
+                Err(_) if catalog::table(c"sites").is_err() => None,
+                Err(report) => return Err(report),
+            };
+            let older_site = site.map_or(Some(FIRST_SITE), |position| older_value(relation, position));
             let key = version::primary_key(relation);
             let by_id = index_on(relation, &positions[ID..=ID], |index| index == key);
             let by_session = index_on(relation, &[positions[SESSION_ID], positions[VIEWED_AT]], |_| true);
-            Layout { positions, by_id, by_session }
+            Layout { positions, site, older_site, by_id, by_session }
         };
         // An index that is too young becomes good without an announcement.
         // SAFETY: the relation is open and locked.
@@ -113,13 +127,10 @@ impl Layout {
         tuple: pg_sys::HeapTuple,
         description: pg_sys::TupleDesc,
     ) -> Result<PageView<'r>, Gap<'r>> {
-        // SAFETY: the caller guarantees the row. Its columns have the types of `COLUMNS`. In a row without NULL whose first
-        // columns are ours, in their order, they are read where they lie.
+        // SAFETY: the caller guarantees the row. Its columns have the types of `COLUMNS`, and `smallint`. In a row whose first
+        // columns are ours, in their order and without NULL, they are read where they lie.
         unsafe {
-            let header = &*(*tuple).t_data;
-            let has_null = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0;
-            let count = usize::from(header.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16);
-            if !has_null && count >= COLUMNS.len() && self.positions == [0, 1, 2, 3, 4] {
+            if let Some(has_site) = self.are_in_place(&*(*tuple).t_data) {
                 let mut columns = Columns::of((*tuple).t_data);
                 return Ok(PageView {
                     id: columns.bigint(),
@@ -127,6 +138,11 @@ impl Layout {
                     page_type: columns.text(),
                     session_id: columns.text(),
                     viewed_at: columns.bigint(),
+                    site_id: if has_site {
+                        columns.smallint()
+                    } else {
+                        self.older_site.unwrap_or(FIRST_SITE)
+                    },
                 });
             }
             let columns = usize::try_from((*description).natts).unwrap_or(0);
@@ -136,6 +152,10 @@ impl Layout {
             let value = |n: usize| (!nulls[self.positions[n]]).then(|| values[self.positions[n]]);
             let text = |n| value(n).map(|value| datum::text_bytes(value));
             let id = value(ID).map(|id| id.value() as i64);
+            let site_id = match self.site {
+                Some(position) => (!nulls[position]).then(|| values[position].value() as SiteId),
+                None => Some(FIRST_SITE),
+            };
             let untyped = || {
                 Some(PageView {
                     id: id?,
@@ -143,17 +163,47 @@ impl Layout {
                     page_type: b"",
                     session_id: text(SESSION_ID)?,
                     viewed_at: value(VIEWED_AT)?.value() as i64,
+                    site_id: site_id?,
                 })
             };
             match (untyped(), text(PAGE_TYPE)) {
                 (Some(view), Some(page_type)) => Ok(PageView { page_type, ..view }),
                 (untyped, _) => {
-                    let column = (0..COLUMNS.len()).find(|n| value(*n).is_none()).unwrap_or(ID);
-                    Err(Gap { column: COLUMNS[column].0, id, untyped })
+                    let column = (0..COLUMNS.len()).find(|n| value(*n).is_none());
+                    Err(Gap { column: column.map_or(SITE_ID, |n| COLUMNS[n].0), id, untyped })
                 }
             }
         }
     }
+
+    /// Whether the columns of a page view are the first ones of a row, in their order and without NULL: `Some` then, and true if
+    /// the site is among them. Without it the row is older than the column.
+    fn are_in_place(&self, row: &pg_sys::HeapTupleHeaderData) -> Option<bool> {
+        if self.positions != [0, 1, 2, 3, 4] || self.site.is_some_and(|position| position != COLUMNS.len()) {
+            return None;
+        }
+        let count = usize::from(row.t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16);
+        let has_site = self.site.is_some() && count > COLUMNS.len();
+        if count < COLUMNS.len() || !(has_site || self.older_site.is_some()) {
+            return None;
+        }
+        let ours = (1 << (COLUMNS.len() + usize::from(has_site))) - 1;
+        let has_null = u32::from(row.t_infomask) & pg_sys::HEAP_HASNULL != 0;
+        // SAFETY: the header of a row with NULL has a bit for each column; that of a value is set.
+        let are_there = !has_null || unsafe { row.t_bits.as_slice(1)[0] } & ours == ours;
+        are_there.then_some(has_site)
+    }
+}
+
+/// The value of a `smallint` column in rows that are older than the column; `None` for NULL.
+///
+/// # Safety
+/// The relation must be open, and have a `smallint` at the position.
+unsafe fn older_value(relation: pg_sys::Relation, position: usize) -> Option<SiteId> {
+    let mut is_null = true;
+    // SAFETY: the caller guarantees the column.
+    let value = unsafe { pg_sys::getmissingattr((*relation).rd_att, position as i32 + 1, &mut is_null) };
+    (!is_null).then_some(value.value() as SiteId)
 }
 
 /// The position of a column with this name and one of these types.
@@ -268,12 +318,17 @@ unsafe fn leads_to(relation: pg_sys::Relation, index: pg_sys::Relation, position
     }
 }
 
-/// The page views of a session after a time, where no index leads to them.
+/// The page views of a session of a site after a time, where no index leads to them. The name `site_id` means the table's
+/// column; in a table of version 0.2.0, which lacks it, that of the VALUES.
 static SESSION_VIEWS: Statement = Statement::new(
-    "SELECT v.id, v.path, v.page_type, v.session_id, v.viewed_at
-      FROM ONLY site_stats.page_views AS v
-      WHERE v.session_id COLLATE \"C\" = $1 AND v.viewed_at > $2",
-    &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+    "SELECT u.id, u.path, u.page_type, u.session_id, u.viewed_at
+      FROM (VALUES (1::smallint)) AS d (site_id)
+      CROSS JOIN LATERAL (
+          SELECT v.id, v.path, v.page_type, v.session_id, v.viewed_at
+          FROM ONLY site_stats.page_views AS v
+          WHERE v.session_id COLLATE \"C\" = $1 AND v.viewed_at > $2 AND site_id = $3
+      ) AS u",
+    &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT2OID],
 );
 
 /// Which page views `later_views` has shown.
@@ -286,6 +341,9 @@ pub enum Shown {
     Unfinished(pg_sys::TransactionId),
 }
 
+/// A session of a site.
+pub type Session<'s> = (SiteId, &'s [u8]);
+
 /// Calls `show` with the page views of a session after a time. `record_page_view()` asks for each page view,
 /// so a query would cost more than its answer. Its plan would depend on the planner's estimate of the newest
 /// rows.
@@ -293,7 +351,7 @@ pub enum Shown {
 /// A page view that another transaction has inserted and not committed ends the search. One that another transaction is changing
 /// or deleting is shown as it was.
 pub fn later_views(
-    session_id: &[u8],
+    session: Session,
     time: i64,
     mut show: impl FnMut(&PageView),
 ) -> Result<Shown, ErrorReport> {
@@ -302,7 +360,7 @@ pub fn later_views(
     let Some(index) = layout.by_session else {
         // SAFETY: `GetLatestSnapshot` needs an open transaction; a function of SQL calls this, inside one.
         let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
-        session_views_by_statement(page_views, session_id, time, snapshot, show)?;
+        session_views_by_statement(page_views, session, time, snapshot, show)?;
         return Ok(Shown::Committed);
     };
     let mut dirty = pg_sys::SnapshotData {
@@ -311,10 +369,12 @@ pub fn later_views(
     };
     let dirty = &raw mut dirty;
     let mut shown = Shown::All;
-    scan::by_index(page_views, index, &session_after(session_id, time), dirty, |tuple, description| {
+    scan::by_index(page_views, index, &session_after(session.1, time), dirty, |tuple, description| {
         // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns. Its visibility check has written
         // the dirty snapshot, which lives longer than the scan.
         unsafe {
+            let view = layout.read(tuple, description).map_or_else(|gap| gap.untyped, Some);
+            let Some(view) = view.filter(|view| view.site_id == session.0) else { return Ok(true) };
             let inserter = (*dirty).xmin;
             if inserter != pg_sys::InvalidTransactionId {
                 if u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_UPDATED != 0 {
@@ -323,9 +383,7 @@ pub fn later_views(
                 shown = Shown::Unfinished(inserter);
                 return Ok(false);
             }
-            if let Some(view) = layout.read(tuple, description).map_or_else(|gap| gap.untyped, Some) {
-                show(&view);
-            }
+            show(&view);
         }
         Ok(true)
     })?;
@@ -342,18 +400,19 @@ fn session_after(session_id: &[u8], time: i64) -> [scan::Condition; 2] {
 
 /// Calls `show` with the page views of a session that the snapshot shows.
 pub fn session_views(
-    session_id: &[u8],
+    session: Session,
     snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
     let page_views = catalog::page_views()?;
     let layout = current_layout(page_views)?;
     let Some(index) = layout.by_session else {
-        return session_views_by_statement(page_views, session_id, i64::MIN, snapshot, show);
+        return session_views_by_statement(page_views, session, i64::MIN, snapshot, show);
     };
-    scan::by_index(page_views, index, &session_after(session_id, i64::MIN), snapshot, |tuple, description| {
+    scan::by_index(page_views, index, &session_after(session.1, i64::MIN), snapshot, |tuple, description| {
         // SAFETY: the scan passes a row of `page_views`, which lives until the closure returns.
-        if let Some(view) = unsafe { layout.read(tuple, description) }.map_or_else(|gap| gap.untyped, Some) {
+        let view = unsafe { layout.read(tuple, description) }.map_or_else(|gap| gap.untyped, Some);
+        if let Some(view) = view.filter(|view| view.site_id == session.0) {
             show(&view);
         }
         Ok(true)
@@ -363,12 +422,12 @@ pub fn session_views(
 /// The same by a query: slower, and right whatever indexes there are.
 fn session_views_by_statement(
     page_views: pg_sys::Oid,
-    session_id: &[u8],
+    (site_id, session_id): Session,
     time: i64,
     snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
-    let arguments = [Some(datum::text(session_id)), Some(pg_sys::Datum::from(time))];
+    let arguments = [datum::text(session_id), time.into(), site_id.into()].map(Some);
     transaction::as_owner(page_views, || {
         transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
             spi::connect(|connection| {
@@ -382,6 +441,7 @@ fn session_views_by_statement(
                             page_type: column(PAGE_TYPE).unwrap_or_default(),
                             session_id,
                             viewed_at: rows.bigint(row, VIEWED_AT as i32 + 1),
+                            site_id,
                         });
                     }
                 }

@@ -117,7 +117,7 @@ mod tests {
     use crate::count::page_view::PageView;
 
     fn view(id: i64) -> PageView<'static> {
-        PageView { id, path: b"/", page_type: b"page", session_id: b"s", viewed_at: 0 }
+        PageView { id, path: b"/", page_type: b"page", session_id: b"s", viewed_at: 0, site_id: 1 }
     }
 
     const SUBJECT: CountedTable = (pg_sys::InvalidOid, 7);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn views(tally: &Tally) -> i64 {
-        tally.paths.values().map(|delta| delta.views).sum()
+        tally.sites().flat_map(|(_, site)| site.paths.values()).map(|delta| delta.views).sum()
     }
 
     #[test]

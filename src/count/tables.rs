@@ -7,13 +7,14 @@ use pgrx::pg_sys;
 use crate::pg::heap_table::definition::{Definition, column, nullable};
 use crate::pg::spi::Statement;
 
-/// Defines a table by its columns, each with its number and its type; the row's tid has the number after the last. The names of
-/// the primary key's columns come first. The statements follow from these.
+/// Defines a table by its columns, each with its number and its type; the row's tid has the number after the last. The statements
+/// follow from these. The primary key is given by the numbers and by the names of its columns, in its order. A table gets new
+/// columns at its end, and the key gets new ones at its beginning: so the library can write the table of an older version.
 macro_rules! table {
     (
         $(#[$doc:meta])*
         $visibility:vis $symbol:ident: $name:literal,
-        key: $keys:literal $key:literal,
+        key: $keys:expr, $key:literal,
         may_be_unlogged: $may_be_unlogged:literal,
         checks: $checks:literal,
         older: $older:expr,
@@ -31,7 +32,7 @@ macro_rules! table {
                 $first_kind($first, pg_sys::$first_type),
                 $($kind($column, pg_sys::$type),)*
             ],
-            keys: $keys,
+            key: &$keys,
             may_be_unlogged: $may_be_unlogged,
             checks: $checks,
             older: $older,
@@ -72,7 +73,26 @@ macro_rules! table {
 table! {
     /// A counter for each path and counter slot.
     pub PATH_TOTALS: "path_totals",
-    key: 2 "path, slot",
+    key: [9, 1, 2], "site_id, path, slot",
+    may_be_unlogged: true,
+    checks: 0,
+    older: Some(&PATH_TOTALS_0_2_0),
+    1 column "path" TEXTOID,
+    2 column "slot" INT4OID,
+    3 column "epoch" INT8OID,
+    4 column "views" INT8OID,
+    5 column "page_type" TEXTOID,
+    6 column "last_view_id" INT8OID,
+    7 column "day" DATEOID,
+    8 column "day_views" INT8OID,
+    9 column "site_id" INT2OID,
+    tid 10
+}
+
+table! {
+    /// The same before there were sites.
+    PATH_TOTALS_0_2_0: "path_totals",
+    key: [1, 2], "path, slot",
     may_be_unlogged: true,
     checks: 0,
     older: None,
@@ -90,7 +110,23 @@ table! {
 table! {
     /// A counter for each day, path and counter slot.
     pub DAILY_TOTALS: "daily_totals",
-    key: 3 "day, path, slot",
+    key: [6, 1, 2, 3], "site_id, day, path, slot",
+    may_be_unlogged: false,
+    checks: 0,
+    older: Some(&DAILY_TOTALS_0_2_0),
+    1 column "day" DATEOID,
+    2 column "path" TEXTOID,
+    3 column "slot" INT4OID,
+    4 column "epoch" INT8OID,
+    5 column "views" INT8OID,
+    6 column "site_id" INT2OID,
+    tid 7
+}
+
+table! {
+    /// The same before there were sites.
+    DAILY_TOTALS_0_2_0: "daily_totals",
+    key: [1, 2, 3], "day, path, slot",
     may_be_unlogged: false,
     checks: 0,
     older: None,
@@ -103,9 +139,23 @@ table! {
 }
 
 table! {
-    /// A counter of visitors for each counter slot.
+    /// A counter of visitors for each site and counter slot.
     pub SITE_TOTALS: "site_totals",
-    key: 1 "slot",
+    key: [4, 1], "site_id, slot",
+    may_be_unlogged: true,
+    checks: 0,
+    older: Some(&SITE_TOTALS_0_2_0),
+    1 column "slot" INT4OID,
+    2 column "epoch" INT8OID,
+    3 column "visitors" INT8OID,
+    4 column "site_id" INT2OID,
+    tid 5
+}
+
+table! {
+    /// The same before there were sites.
+    SITE_TOTALS_0_2_0: "site_totals",
+    key: [1], "slot",
     may_be_unlogged: true,
     checks: 0,
     older: None,
@@ -118,7 +168,22 @@ table! {
 table! {
     /// The session set.
     pub SESSIONS: "sessions",
-    key: 1 "session_id",
+    key: [5, 1], "site_id, session_id",
+    may_be_unlogged: true,
+    checks: 0,
+    older: Some(&SESSIONS_0_2_0),
+    1 column "session_id" TEXTOID,
+    2 column "epoch" INT8OID,
+    3 column "views" INT8OID,
+    4 nullable "is_lower_bound" BOOLOID,
+    5 column "site_id" INT2OID,
+    tid 6
+}
+
+table! {
+    /// The session set before there were sites.
+    SESSIONS_0_2_0: "sessions",
+    key: [1], "session_id",
     may_be_unlogged: true,
     checks: 0,
     older: Some(&SESSIONS_0_1_0),
@@ -132,7 +197,7 @@ table! {
 table! {
     /// The session set before `is_lower_bound`.
     SESSIONS_0_1_0: "sessions",
-    key: 1 "session_id",
+    key: [1], "session_id",
     may_be_unlogged: true,
     checks: 0,
     older: None,
@@ -145,7 +210,7 @@ table! {
 table! {
     /// The row that says which page views are counted.
     pub BACKFILL_STATE: "backfill_state",
-    key: 1 "singleton",
+    key: [1], "singleton",
     may_be_unlogged: false,
     checks: 3,
     older: None,

@@ -11,8 +11,8 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::count::counters::Writing;
 use crate::count::page_view::{Gap, Layout, PageView};
-use crate::count::pending;
 use crate::count::state::Writer;
+use crate::count::{pending, sites};
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
@@ -115,6 +115,9 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
             && writer.counts(view.id)?
         {
             tally.subtract(view);
+        }
+        if let Some(view) = &new {
+            sites::require(view.site_id)?;
         }
         if let Some(view) = &new
             && writer.counts(view.id)?

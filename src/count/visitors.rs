@@ -1,6 +1,6 @@
 //! The session set: a row of `sessions` for each visitor with a counted page view.
 //!
-//! Invariant: the number of visitors is exact. Transactions that touch the same session share its row, so
+//! Invariant: the number of visitors of each site is exact. Transactions that touch the same session share its row, so
 //! each waits until the other has committed. Each touches sessions in the order of their keys. So
 //! transactions that flush once never wait for each other in a circle.
 //!
@@ -14,7 +14,7 @@
 //! mark. A relcache invalidation tells other processes that a mark is gone.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 
@@ -22,12 +22,14 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::count::caches::{Digest, DigestSet, MissPredictor};
-use crate::count::{ROWS_PER_INSERT, WriterKind, page_view, state, tables, tally};
+use crate::count::page_view::Session;
+use crate::count::tally::{self, SiteId, Tally};
+use crate::count::{ROWS_PER_INSERT, WriterKind, page_view, state, tables};
 use crate::pg::datum::{self, Column};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::{catalog, snapshot};
 
-/// Columns of `sessions`. The first one is its primary key.
+/// Columns of `sessions`.
 const EPOCH: Column = 2;
 const VIEWS: Column = 3;
 /// NULL, or no such column, means an exact count: version 0.1.0 has no lower bounds.
@@ -39,6 +41,9 @@ const SIGNAL: &CStr = c"backfill_progress";
 
 /// How many marked sessions a process remembers, in 16 bytes each.
 const SESSIONS_KEPT: usize = 1 << 20;
+
+/// What became of the session set of each site.
+pub type Changes = BTreeMap<SiteId, Change>;
 
 /// How many sessions came into the session set, and how many left it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,70 +93,82 @@ struct Sessions {
 pub fn write(
     page_views: pg_sys::Oid,
     epoch: i64,
-    deltas: &HashMap<tally::TextKey, i64>,
+    tally: &Tally,
     by: WriterKind,
-) -> Result<Change, ErrorReport> {
-    if deltas.is_empty() {
-        return Ok(Change::default());
+) -> Result<Changes, ErrorReport> {
+    let mut deltas = tally.sites().flat_map(|(_, site)| site.sessions.values()).peekable();
+    if deltas.peek().is_none() {
+        return Ok(Changes::new());
     }
-    if deltas.values().any(|delta| *delta < 0) {
+    if deltas.any(|delta| *delta < 0) {
         state::hold(page_views)?; // the gate is locked before all rows
     }
     let table = Table::open(&tables::SESSIONS)?;
     let columns = table.columns();
     let mut sessions = Sessions { table, epoch, by, columns };
-    let change = if by == WriterKind::Batch {
+    let changes = if by == WriterKind::Batch {
         MARKED.with_borrow_mut(|marked| {
             let marked = marked.get_or_insert_with(MarkedSessionCache::new);
             marked.refresh((sessions.table.oid(), epoch))?;
-            sessions.write_batch(deltas, marked)
+            sessions.write_batch(tally, marked)
         })
     } else {
-        sessions.write_each(deltas)
+        sessions.write_each(tally)
     }?;
     sessions.table.close();
-    Ok(change)
+    Ok(changes)
 }
 
 impl Sessions {
-    fn write_each(&mut self, deltas: &HashMap<tally::TextKey, i64>) -> Result<Change, ErrorReport> {
-        let mut change = Change::default();
-        for (session_id, delta) in tally::in_order(deltas) {
-            let (_, before, now) = self.write_session(session_id, *delta)?;
-            change.add(before, now);
+    fn write_each(&mut self, tally: &Tally) -> Result<Changes, ErrorReport> {
+        let mut changes = Changes::new();
+        for (site_id, site) in tally.sites() {
+            let change = changes.entry(site_id).or_default();
+            for (session_id, delta) in tally::in_order(&site.sessions) {
+                let (_, before, now) = self.write_session((site_id, session_id), *delta)?;
+                change.add(before, now);
+            }
         }
-        Ok(change)
+        Ok(changes)
     }
 
     /// As `write_each`, for a batch of a backfill that others follow. Skips sessions that it knows to be
     /// marked. If sessions are likely to be new, it inserts their rows together.
     fn write_batch(
         &mut self,
-        deltas: &HashMap<tally::TextKey, i64>,
+        tally: &Tally,
         marked: &mut MarkedSessionCache,
-    ) -> Result<Change, ErrorReport> {
-        let mut change = Change::default();
-        let digests: Vec<_> = deltas.keys().map(|session_id| marked.digests.digest(session_id)).collect();
+    ) -> Result<Changes, ErrorReport> {
+        let mut changes = Changes::new();
+        let deltas: Vec<_> = tally
+            .sites()
+            .flat_map(|(site_id, site)| {
+                site.sessions.iter().map(move |(session_id, delta)| ((site_id, &**session_id), *delta))
+            })
+            .collect();
+        let digests: Vec<_> = deltas.iter().map(|(session, _)| marked.digests.digest(session)).collect();
         marked.digests.prefetch(&digests);
-        let others = deltas.iter().zip(digests).filter_map(|((session_id, delta), digest)| {
-            (!marked.digests.touch(digest)).then_some((session_id, *delta, digest))
+        let others = deltas.into_iter().zip(digests).filter_map(|((session, delta), digest)| {
+            (!marked.digests.touch(digest)).then_some((session, delta, digest))
         });
         let mut others: Vec<_> = others.collect();
-        others.sort_unstable_by_key(|(session_id, _, _)| *session_id);
+        others.sort_unstable_by_key(|(session, _, _)| *session);
         for others in others.chunks(ROWS_PER_INSERT) {
             let are_expected_new = marked.predictor.predicts_miss();
             if are_expected_new {
-                let rows = others.iter().map(|(id, delta, _)| row(id, self.epoch, self.as_new(*delta)));
+                let rows =
+                    others.iter().map(|(session, delta, _)| row(*session, self.epoch, self.as_new(*delta)));
                 let rows: Vec<_> = rows.collect();
                 self.table.insert_without_indexes(rows.iter().map(|row| &row[..self.columns]));
             }
-            for (session_id, delta, digest) in others {
+            for (session, delta, digest) in others {
+                let change = changes.entry(session.0).or_default();
                 let now = if are_expected_new && self.table.index_next()? {
                     marked.predictor.record(false);
                     change.came += 1;
                     self.as_new(*delta)
                 } else {
-                    let (was_there, before, now) = self.write_session(session_id, *delta)?;
+                    let (was_there, before, now) = self.write_session(*session, *delta)?;
                     marked.predictor.record(was_there);
                     change.add(before, now);
                     now
@@ -161,16 +178,16 @@ impl Sessions {
                 }
             }
         }
-        Ok(change)
+        Ok(changes)
     }
 
     /// Adds to the count of a session. Returns whether the session had a row, and its count before and after.
     fn write_session(
         &mut self,
-        session_id: &[u8],
+        session: Session,
         delta: i64,
     ) -> Result<(bool, SessionCount, SessionCount), ErrorReport> {
-        let key = [KeyValue::Text(session_id)];
+        let key = [KeyValue::Smallint(session.0), KeyValue::Text(session.1)];
         let (epoch, by, columns) = (self.epoch, self.by, self.columns);
         let as_new = self.as_new(delta);
         self.table.write(&key, None, |table, found| {
@@ -185,7 +202,7 @@ impl Sessions {
             let now = if before == SessionCount::default() {
                 as_new
             } else if before.is_lower_bound && delta < 0 {
-                let Some(views) = count_before(table, &key, session_id, epoch)? else { return Ok(None) };
+                let Some(views) = count_before(table, &key, session, epoch)? else { return Ok(None) };
                 catalog::announce_change(catalog::table(SIGNAL)?);
                 SessionCount { views: views + delta, is_lower_bound: false }
             } else {
@@ -204,7 +221,7 @@ impl Sessions {
                     ),
                 ])?,
                 (false, 0) => true,
-                (false, _) => table.insert_or_yield(&row(session_id, epoch, now)[..columns])?,
+                (false, _) => table.insert_or_yield(&row(session, epoch, now)[..columns])?,
             };
             Ok(written.then_some((found, before, now)))
         })
@@ -219,8 +236,14 @@ impl Sessions {
     }
 }
 
-fn row(session_id: &[u8], epoch: i64, counted: SessionCount) -> [pg_sys::Datum; 4] {
-    [datum::text(session_id), epoch.into(), counted.views.into(), counted.is_lower_bound.into()]
+fn row((site_id, session_id): Session, epoch: i64, counted: SessionCount) -> [pg_sys::Datum; 5] {
+    [
+        datum::text(session_id),
+        epoch.into(),
+        counted.views.into(),
+        counted.is_lower_bound.into(),
+        site_id.into(),
+    ]
 }
 
 /// Counts the page views of a session whose row is a lower bound. The row must be the current row; it is
@@ -235,14 +258,14 @@ fn row(session_id: &[u8], epoch: i64, counted: SessionCount) -> [pg_sys::Datum; 
 fn count_before(
     table: &mut Table,
     key: &[KeyValue],
-    session_id: &[u8],
+    session: Session,
     epoch: i64,
 ) -> Result<Option<i64>, ErrorReport> {
     let (tid, now) = (table.tid(), SessionCount::read(table, epoch));
     let mut views = 0;
     let committed = snapshot::without_own_changes(|snapshot| {
         let state = state::seen_by(snapshot)?;
-        page_view::session_views(session_id, snapshot, |view| {
+        page_view::session_views(session, snapshot, |view| {
             views += i64::from(view.id <= state.cursor || view.id > state.target);
         })?;
         Ok(if table.find_in(key, snapshot) {

@@ -90,6 +90,11 @@ impl<'r> Columns<'r> {
         Columns { row, offset: 0, lifetime: PhantomData }
     }
 
+    pub fn smallint(&mut self) -> i16 {
+        // SAFETY: the caller of `of` guarantees a `smallint` here; `align` has moved to its alignment.
+        unsafe { self.align(2).cast::<i16>().read() }
+    }
+
     pub fn integer(&mut self) -> i32 {
         // SAFETY: the caller of `of` guarantees an `integer` here; `align` has moved to its alignment.
         unsafe { self.align(4).cast::<i32>().read() }

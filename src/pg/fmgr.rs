@@ -53,6 +53,18 @@ pub unsafe fn text_argument(call: &pg_sys::FunctionCallInfoBaseData, n: usize) -
     unsafe { argument(call, n).map(|text| datum::text_bytes(text)) }
 }
 
+/// As `text_argument`, where an older version of the extension declares the function without the argument: `None` then.
+///
+/// # Safety
+/// If the function is declared with the argument, it must be of this type.
+pub unsafe fn newer_text_argument(
+    call: &pg_sys::FunctionCallInfoBaseData,
+    n: usize,
+) -> Option<Option<&[u8]>> {
+    // SAFETY: the caller guarantees the type of the argument, if there is one.
+    (usize::try_from(call.nargs).unwrap_or(0) > n).then(|| unsafe { text_argument(call, n) })
+}
+
 /// Whether this procedure may commit: its call is not inside a transaction block or a function.
 ///
 /// # Safety

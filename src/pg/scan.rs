@@ -77,11 +77,12 @@ pub fn show_first<R>(
 pub fn by_index(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
-    conditions: &[Condition; 2],
+    conditions: &[Condition],
     snapshot: pg_sys::Snapshot,
     mut show: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    let mut keys = [pg_sys::ScanKeyData::default(); 2];
+    let mut keys = vec![pg_sys::ScanKeyData::default(); conditions.len()];
+    let count = conditions.len() as i32;
     // SAFETY: table and index are locked when they are opened. The snapshot is registered as long as the scan
     // runs. The slot pins the tuple's buffer until it gets the next tuple. An error aborts the transaction,
     // which closes all. The conditions compare in collation C, which is that of our indexes.
@@ -94,8 +95,8 @@ pub fn by_index(
         let is_dirty = (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_DIRTY;
         // A copy of a dirty snapshot would keep its news to itself.
         let snapshot = if is_dirty { snapshot } else { pg_sys::RegisterSnapshot(snapshot) };
-        let scan = version::begin_scan(relation, index, snapshot, 2);
-        pg_sys::index_rescan(scan, keys.as_mut_ptr(), 2, null_mut(), 0);
+        let scan = version::begin_scan(relation, index, snapshot, count);
+        pg_sys::index_rescan(scan, keys.as_mut_ptr(), count, null_mut(), 0);
         let slot = pg_sys::table_slot_create(relation, null_mut());
         let mut goes_on = true;
         while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {

@@ -212,6 +212,11 @@ impl Rows<'_> {
         self.get(row, column).map_or(0, |datum| datum.value() as i32)
     }
 
+    /// The `smallint` there, 0 for NULL.
+    pub fn smallint(&self, row: usize, column: i32) -> i16 {
+        self.get(row, column).map_or(0, |datum| datum.value() as i16)
+    }
+
     /// The `bigint` there, 0 for NULL.
     pub fn bigint(&self, row: usize, column: i32) -> i64 {
         self.get(row, column).map_or(0, |datum| datum.value() as i64)

@@ -5,6 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::requests;
+use crate::count::sites::{self, FIRST_SITE};
 use crate::pg::spi::{self, SnapshotKind, Statement};
 use crate::pg::{datum, fmgr};
 use crate::record::arguments::{CITY, COUNTRY, CURRENT_PATH, SESSION_ID, degrees, now, optional, required};
@@ -14,32 +15,48 @@ use crate::{error, settings};
 const STALE_PER_HEARTBEAT: i32 = 4;
 
 /// Writes nothing, and returns no row, if the last heartbeat came from the same path less than the window
-/// ago.
-static BEAT: Statement = Statement::new(
-    "INSERT INTO site_stats.active_sessions AS a
-          (session_id, current_path, last_seen_at, city, country, latitude, longitude)
-      VALUES ($1, $2, $3, $5, $6, $7, $8)
-      ON CONFLICT (session_id) DO UPDATE SET
-          current_path = excluded.current_path,
-          last_seen_at = GREATEST(excluded.last_seen_at, a.last_seen_at),
-          city = COALESCE(excluded.city, a.city),
-          country = COALESCE(excluded.country, a.country),
-          latitude = COALESCE(excluded.latitude, a.latitude),
-          longitude = COALESCE(excluded.longitude, a.longitude)
-      WHERE a.current_path <> excluded.current_path
-          OR a.last_seen_at <= excluded.last_seen_at - pg_catalog.make_interval(secs => $4)
-      RETURNING true",
-    &[
-        pg_sys::TEXTOID,
-        pg_sys::TEXTOID,
-        pg_sys::TIMESTAMPTZOID,
-        pg_sys::FLOAT8OID,
-        pg_sys::TEXTOID,
-        pg_sys::TEXTOID,
-        pg_sys::FLOAT8OID,
-        pg_sys::FLOAT8OID,
-    ],
-);
+/// ago. `$key` is the primary key, and `$site` the value of a site where there are sites.
+macro_rules! beat {
+    ($key:literal, $site:literal $(, $site_type:ident)?) => {
+        Statement::new(
+            concat!(
+                "INSERT INTO site_stats.active_sessions AS a
+                     (current_path, last_seen_at, city, country, latitude, longitude, ", $key, ")
+                 VALUES ($2, $3, $5, $6, $7, $8", $site, ", $1)
+                 ON CONFLICT (", $key, ") DO UPDATE SET
+                     current_path = excluded.current_path,
+                     last_seen_at = CASE
+                         WHEN a.last_seen_at > pg_catalog.clock_timestamp() THEN excluded.last_seen_at
+                         ELSE GREATEST(excluded.last_seen_at, a.last_seen_at)
+                     END,
+                     city = COALESCE(excluded.city, a.city),
+                     country = COALESCE(excluded.country, a.country),
+                     latitude = COALESCE(excluded.latitude, a.latitude),
+                     longitude = COALESCE(excluded.longitude, a.longitude)
+                 WHERE a.current_path <> excluded.current_path
+                     OR a.last_seen_at <= excluded.last_seen_at - pg_catalog.make_interval(secs => $4)
+                     OR a.last_seen_at > pg_catalog.clock_timestamp()
+                 RETURNING true"
+            ),
+            &[
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::TIMESTAMPTZOID,
+                pg_sys::FLOAT8OID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::FLOAT8OID,
+                pg_sys::FLOAT8OID,
+                $(pg_sys::$site_type,)?
+            ],
+        )
+    };
+}
+
+static BEAT: Statement = beat!("site_id, session_id", ", $9", INT2OID);
+
+/// As `BEAT`, for the table of version 0.2.0.
+static BEAT_WITHOUT_SITE: Statement = beat!("session_id", "");
 
 static REMOVE_STALE: Statement = Statement::new(
     "DELETE FROM site_stats.active_sessions AS a
@@ -64,23 +81,26 @@ fmgr::sql_function!(heartbeat_wrapper, pg_finfo_heartbeat_wrapper, heartbeat);
 /// ignored.
 ///
 /// # Errors
-/// - 22004: a NULL path or session id
-/// - 22023: an empty path or session id; a latitude outside -90 to 90, or a longitude outside -180 to 180, or
+/// - 22004: a NULL path, session id or site
+/// - 22023: an empty path or session id; no such site; a latitude outside -90 to 90, or a longitude outside -180 to 180, or
 ///   NaN
 /// - 25006: in a read-only transaction or on a standby
 /// - 54000: a path over 2,048 bytes, a session id over 128, a city or a country over 256
 fn heartbeat(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
-    // SAFETY: the install script declares four texts and two numbers.
+    // SAFETY: the install script declares four texts and two numbers, and a text more since version 0.3.0.
     let ([session_id, current_path, city, country], [latitude, longitude]) = unsafe {
         (
             [0, 1, 2, 3].map(|n| fmgr::text_argument(call, n)),
             [4, 5].map(|n| fmgr::argument(call, n).map(|number| f64::from_bits(number.value() as u64))),
         )
     };
-    beat(session_id, current_path, city, country, latitude, longitude)
+    // SAFETY: as above.
+    let site = unsafe { fmgr::newer_text_argument(call, 6) };
+    beat(session_id, current_path, city, country, latitude, longitude, site)
         .map(|answer| datum::text(answer.as_bytes()))
 }
 
+/// `site` is `None` where the tables are those of version 0.2.0, which has no sites.
 fn beat(
     session_id: Option<&[u8]>,
     current_path: Option<&[u8]>,
@@ -88,6 +108,7 @@ fn beat(
     country: Option<&[u8]>,
     latitude: Option<f64>,
     longitude: Option<f64>,
+    site: Option<Option<&[u8]>>,
 ) -> Result<&'static str, ErrorReport> {
     error::require_writable(c"site_stats.heartbeat()");
     let session_id = required(&SESSION_ID, session_id)?;
@@ -97,23 +118,25 @@ fn beat(
     let latitude = degrees("latitude", latitude, 90)?;
     let longitude = degrees("longitude", longitude, 180)?;
     let (latitude, longitude) = latitude.zip(longitude).unzip();
+    let site_id = site.map_or(Ok(FIRST_SITE), sites::id_of)?;
     requests::resume_if_due();
 
     spi::connect(|connection| {
-        let beat = BEAT.run(
-            connection,
-            SnapshotKind::Current,
-            &[
-                Some(datum::text(session_id)),
-                Some(datum::text(current_path)),
-                Some(now()),
-                Some(seconds(settings::heartbeat_window())),
-                city.map(datum::text),
-                country.map(datum::text),
-                latitude.map(float),
-                longitude.map(float),
-            ],
-        )?;
+        let row = [
+            Some(datum::text(session_id)),
+            Some(datum::text(current_path)),
+            Some(now()),
+            Some(seconds(settings::heartbeat_window())),
+            city.map(datum::text),
+            country.map(datum::text),
+            latitude.map(float),
+            longitude.map(float),
+            Some(site_id.into()),
+        ];
+        let beat = match site {
+            Some(_) => BEAT.run(connection, SnapshotKind::Current, &row)?,
+            None => BEAT_WITHOUT_SITE.run(connection, SnapshotKind::Current, &row[..8])?,
+        };
         if beat.is_empty() {
             return Ok("duplicate");
         }

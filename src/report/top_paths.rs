@@ -13,14 +13,16 @@ use std::ptr::null_mut;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 
+use crate::count::sites::{self, FIRST_SITE};
 use crate::count::state::State;
-use crate::count::tally::TextKey;
+use crate::count::tally::{SiteId, TextKey};
 use crate::count::{loss, tables};
 use crate::maintenance::worker;
 use crate::pg::catalog;
 use crate::pg::datum::{self, Columns};
 use crate::pg::heap_table::definition;
 use crate::pg::spi::{self, SnapshotKind, Statement};
+use crate::pg::{fmgr, scan, version};
 
 /// A scan of all blocks. It checks once for each block which rows are visible (`SO_ALLOW_PAGEMODE`). It does
 /// not evict other blocks from shared buffers (`SO_ALLOW_STRAT`).
@@ -28,14 +30,29 @@ const SCAN: u32 = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
     | pg_sys::ScanOptions::SO_ALLOW_STRAT
     | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
 
-/// The page views that the aggregates do not count yet, by path.
+/// The page views of a site that the aggregates do not count yet, by path. The name `site_id` means the table's column; in a
+/// table of version 0.2.0, which lacks it, that of the VALUES.
 static UNCOUNTED: Statement = Statement::new(
-    "SELECT v.path, pg_catalog.count(*), pg_catalog.max(v.id)
-      FROM ONLY site_stats.page_views AS v
-      WHERE v.id > $1 AND v.id <= $2
-      GROUP BY v.path",
-    &[pg_sys::INT8OID, pg_sys::INT8OID],
+    "SELECT u.*
+      FROM (VALUES (1::smallint)) AS d (site_id)
+      CROSS JOIN LATERAL (
+          SELECT v.path, pg_catalog.count(*), pg_catalog.max(v.id)
+          FROM ONLY site_stats.page_views AS v
+          WHERE v.id > $1 AND v.id <= $2 AND site_id = $3
+          GROUP BY v.path
+      ) AS u",
+    &[pg_sys::INT8OID, pg_sys::INT8OID, pg_sys::INT2OID],
 );
+
+/// The number of the last column of `path_totals`, which tables of version 0.2.0 lack.
+const SITE_ID: usize = 9;
+
+/// How many rows of a site are read by the primary key, for each block of the table, before a scan of the whole table takes
+/// their place. A row costs some 20 times as much by the key, and a block has some 50 rows.
+const ROWS_BY_KEY: usize = 3;
+
+/// The most rows that are read by the primary key, since they are held in memory. Chosen, not measured.
+const MOST_BY_KEY: usize = 50_000;
 
 /// The counters of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +99,7 @@ impl Ranking {
 
 crate::pg::fmgr::finfo_v1!(pg_finfo_most_viewed_paths);
 
-/// `most_viewed_paths(most integer)`: the most viewed paths, at most `most` of them.
+/// `most_viewed_paths(most integer, site_id smallint)`: the most viewed paths of a site, at most `most` of them.
 ///
 /// The rows are `(path, views, last_view_id, all_views, all_paths)`. The most viewed path comes first, and
 /// equal ones come by path. `all_views` and `all_paths` are sums over all paths that have a page view. NULL
@@ -93,12 +110,18 @@ crate::pg::fmgr::finfo_v1!(pg_finfo_most_viewed_paths);
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn most_viewed_paths(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the server passes a complete call, which has one integer argument by the install script.
+    // SAFETY: the server passes a complete call, which has an integer argument by the install script, and a smallint since
+    // version 0.3.0.
     let result = unsafe {
-        let argument = (*call).args.as_slice(1)[0];
+        let call_data = &*call;
         let most =
-            if argument.isnull { 0 } else { usize::try_from(argument.value.value() as i32).unwrap_or(0) };
-        rank(most).map(|ranking| put(call, ranking))
+            fmgr::argument(call_data, 0).map_or(0, |most| usize::try_from(most.value() as i32).unwrap_or(0));
+        let site_id = match call_data.nargs {
+            1 => Some(FIRST_SITE),
+            _ => fmgr::argument(call_data, 1).map(|site_id| site_id.value() as SiteId),
+        };
+        rank(if site_id.is_some() { most } else { 0 }, site_id.unwrap_or(FIRST_SITE))
+            .map(|ranking| put(call, ranking))
     };
     if let Err(report) = result {
         report.report(PgLogLevel::ERROR);
@@ -106,14 +129,22 @@ unsafe extern "C-unwind" fn most_viewed_paths(call: pg_sys::FunctionCallInfo) ->
     pg_sys::Datum::from(0)
 }
 
-fn rank(most: usize) -> Result<Ranking, ErrorReport> {
+fn rank(most: usize, site_id: SiteId) -> Result<Ranking, ErrorReport> {
     let mut ranking = Ranking { most, ..Ranking::default() };
     if most == 0 {
         return Ok(ranking);
     }
     let state = loss::state_for_reads()?;
-    let (mut several, mut rows) = (uncounted(state)?, 0);
-    for_each_row(state.epoch, |path, slot, count| {
+    let kept = few_rows(site_id, state.epoch)?;
+    let for_each_row = |row: &mut dyn FnMut(&[u8], i32, Count)| match &kept {
+        Some(rows) => {
+            rows.iter().for_each(|(path, slot, count)| row(path, *slot, *count));
+            Ok(())
+        }
+        None => scan_rows(site_id, state.epoch, row),
+    };
+    let (mut several, mut rows) = (uncounted(state, site_id)?, 0);
+    for_each_row(&mut |path, slot, count| {
         if slot == 0 {
             ranking.add(path, count);
         } else {
@@ -132,7 +163,7 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
     }
     // The ranking may have only a part of a path, so it is made anew with the whole paths.
     ranking = Ranking { most, ..Ranking::default() };
-    for_each_row(state.epoch, |path, slot, mut count| {
+    for_each_row(&mut |path, slot, mut count| {
         if slot == 0 {
             if let Some(other) = several.remove(path) {
                 count.merge(other);
@@ -147,13 +178,13 @@ fn rank(most: usize) -> Result<Ranking, ErrorReport> {
 }
 
 /// The paths of the page views that the aggregates do not count yet.
-fn uncounted(state: State) -> Result<HashMap<TextKey, Count>, ErrorReport> {
+fn uncounted(state: State, site_id: SiteId) -> Result<HashMap<TextKey, Count>, ErrorReport> {
     let mut paths = HashMap::new();
     if state.is_complete() {
         return Ok(paths);
     }
     spi::connect(|connection| {
-        let range = [state.cursor, state.target].map(|id| Some(pg_sys::Datum::from(id)));
+        let range = [state.cursor.into(), state.target.into(), site_id.into()].map(Some);
         let rows = UNCOUNTED.run(connection, SnapshotKind::Statement, &range)?;
         for row in 0..rows.len() {
             if let Some(path) = rows.text(row, 1) {
@@ -165,10 +196,85 @@ fn uncounted(state: State) -> Result<HashMap<TextKey, Count>, ErrorReport> {
     })
 }
 
-/// Shows each row of `path_totals` of an epoch, by its path, counter slot and count, in the order of the
+/// A row of `path_totals`.
+struct Row<'r> {
+    path: &'r [u8],
+    slot: i32,
+    epoch: i64,
+    count: Count,
+    site_id: SiteId,
+}
+
+impl<'r> Row<'r> {
+    /// Reads a row. `columns` is how many columns of ours the table has.
+    ///
+    /// # Safety
+    /// The tuple must be a row of `path_totals` in this shape, and outlive the result.
+    unsafe fn read(tuple: pg_sys::HeapTupleHeader, columns: usize) -> Self {
+        // SAFETY: the caller guarantees the row. All columns of ours are NOT NULL. Only the last one, the site, may be younger
+        // than the row.
+        unsafe {
+            let present = usize::from((*tuple).t_infomask2 & pg_sys::HEAP_NATTS_MASK as u16);
+            let mut values = Columns::of(tuple);
+            let (path, slot, epoch, views) =
+                (values.text(), values.integer(), values.bigint(), values.bigint());
+            values.text(); // the page type
+            let last_view_id = values.bigint();
+            let has_site = columns >= SITE_ID && present >= SITE_ID;
+            let site_id = if has_site {
+                values.integer(); // the day
+                values.bigint(); // its views
+                values.smallint()
+            } else {
+                FIRST_SITE
+            };
+            Row { path, slot, epoch, count: Count { views, last_view_id }, site_id }
+        }
+    }
+}
+
+/// Rows of a site, as many as are read by the primary key.
+type Rows = Vec<(TextKey, i32, Count)>;
+
+/// The rows of `path_totals` of a site and an epoch, if the site has a small part of them. Then they are read by the primary key.
+/// `None` if a scan of the whole table is faster, or as fast.
+fn few_rows(site_id: SiteId, epoch: i64) -> Result<Option<Rows>, ErrorReport> {
+    if !sites::are_several()? {
+        return Ok(None);
+    }
+    let table = catalog::table(c"path_totals")?;
+    // SAFETY: the table is locked when it is opened, and stays so until it is closed again.
+    let (columns, key) = unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let columns = definition::require_readable(relation, &tables::PATH_TOTALS)?.columns.len();
+        let key = version::primary_key(relation);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        (columns, key)
+    };
+    let most = (scan::length(table) as usize).saturating_mul(ROWS_BY_KEY).min(MOST_BY_KEY);
+    if columns < SITE_ID || key == pg_sys::InvalidOid || most == 0 {
+        return Ok(None);
+    }
+    let (mut rows, mut read) = (Vec::new(), 0);
+    let of_site = [(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, site_id.into())];
+    // SAFETY: a function runs with an active snapshot, which outlives the scan. The scan passes rows of the table.
+    unsafe {
+        scan::by_index(table, key, &of_site, pg_sys::GetActiveSnapshot(), |tuple, _| {
+            let row = Row::read((*tuple).t_data, columns);
+            read += 1;
+            if row.epoch == epoch {
+                rows.push((row.path.into(), row.slot, row.count));
+            }
+            Ok(read <= most)
+        })?;
+    }
+    Ok((read <= most).then_some(rows))
+}
+
+/// Shows each row of `path_totals` of a site and an epoch, by its path, counter slot and count, in the order of the
 /// table. The server is asked for the first row of each block, and the other rows are read from the list that
 /// the scan has made. A guarded call for each row would take as long as the row itself.
-fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
+fn scan_rows(site_id: SiteId, epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<(), ErrorReport> {
     let table = catalog::table(c"path_totals")?;
     // SAFETY: the table is locked and open from here to `table_close`. The scan holds a pin of its block. It
     // has listed the rows of the block that the snapshot shows, as it does for every snapshot that a
@@ -177,7 +283,7 @@ fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<()
     // transaction, which closes table and scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        definition::require_readable(relation, &tables::PATH_TOTALS)?;
+        let columns = definition::require_readable(relation, &tables::PATH_TOTALS)?.columns.len();
         let snapshot = pg_sys::GetActiveSnapshot();
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, null_mut(), null_mut(), SCAN);
         let at = scan.cast::<pg_sys::HeapScanDescData>();
@@ -185,13 +291,10 @@ fn for_each_row(epoch: i64, mut row: impl FnMut(&[u8], i32, Count)) -> Result<()
             let page = pg_sys::BufferGetPage((*at).rs_cbuf);
             let listed = &(&(*at).rs_vistuples)[..(*at).rs_ntuples as usize];
             for offset in listed {
-                let tuple = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, *offset));
-                let mut columns = Columns::of(tuple.cast());
-                let (path, slot) = (columns.text(), columns.integer());
-                if columns.bigint() == epoch {
-                    let views = columns.bigint();
-                    columns.text(); // the page type
-                    row(path, slot, Count { views, last_view_id: columns.bigint() });
+                let tuple = pg_sys::PageGetItem(page, pg_sys::PageGetItemId(page, *offset)).cast();
+                let found = Row::read(tuple, columns);
+                if (found.epoch, found.site_id) == (epoch, site_id) {
+                    row(found.path, found.slot, found.count);
                 }
             }
             (*at).rs_cindex = (*at).rs_ntuples - 1; // all of them have been seen

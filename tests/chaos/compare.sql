@@ -61,7 +61,9 @@ CROSS JOIN LATERAL (
         'views_by_day()',
         (
             SELECT COALESCE(jsonb_object_agg(b.day, b.views), '{}')
-            FROM site_stats.views_by_day() AS b
+            FROM site_stats.views_by_day(
+                until => (SELECT max(v.viewed_at AT TIME ZONE 'UTC')::date FROM site_stats.page_views AS v)
+            ) AS b
             WHERE b.views <> 0
         )::text,
         days.every::text

@@ -1,14 +1,17 @@
 //! The arithmetic of deltas: changed rows go in, changes of counters come out. No locks, no tables.
 //!
 //! Keys are bytes in the encoding of the database. A tally finds them by their hash, and `in_order` sorts
-//! them by their bytes. That is the order of the tables' primary keys, so all writers change counters in one
-//! order.
+//! them by their bytes. Sites are in the order of their ids. That is the order of the tables' primary keys, so all writers
+//! change counters in one order.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// A path or a session id, in the encoding of the database.
 pub type TextKey = Box<[u8]>;
+
+/// The id of a site.
+pub type SiteId = i16;
 
 /// How many deltas a tally holds before it should be flushed. It bounds the memory of a transaction over
 /// millions of rows.
@@ -26,6 +29,7 @@ pub struct PageView<'a> {
     pub session_id: &'a [u8],
     /// Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL stores a `timestamptz`.
     pub viewed_at: i64,
+    pub site_id: SiteId,
 }
 
 impl PageView<'_> {
@@ -37,7 +41,8 @@ impl PageView<'_> {
 
     /// Whether replacing the other page view by this one changes no aggregate.
     pub fn has_same_counters_as(&self, other: &Self) -> bool {
-        self.path == other.path
+        self.site_id == other.site_id
+            && self.path == other.path
             && self.page_type == other.page_type
             && self.session_id == other.session_id
             && self.day() == other.day()
@@ -102,19 +107,29 @@ impl PathDelta {
     }
 }
 
+/// The deltas of a site's counters.
+#[derive(Clone, Debug, Default)]
+pub struct SiteTally {
+    pub paths: HashMap<TextKey, PathDelta>,
+    pub sessions: HashMap<TextKey, i64>,
+}
+
 /// The deltas of all counters.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    pub paths: HashMap<TextKey, PathDelta>,
-    pub sessions: HashMap<TextKey, i64>,
+    /// In the order of the sites' ids. Nearly every transaction is of one site.
+    sites: Vec<(SiteId, SiteTally)>,
     /// The sum of the paths' numbers of days.
     days: usize,
+    sessions: usize,
+    /// For how many sessions a new site gets room.
+    room: usize,
 }
 
 impl Tally {
     /// With room for the sessions of so many page views, but at most for those of a full tally.
     pub fn for_views(views: usize) -> Self {
-        Tally { sessions: HashMap::with_capacity(views.min(FULL)), ..Tally::default() }
+        Tally { room: views.min(FULL), ..Tally::default() }
     }
 
     /// Counts a page view that the aggregates now include.
@@ -127,23 +142,37 @@ impl Tally {
         self.count(view, -1);
     }
 
+    /// The deltas of each site, in the order of their ids.
+    pub fn sites(&self) -> impl Iterator<Item = (SiteId, &SiteTally)> {
+        self.sites.iter().map(|(site_id, site)| (*site_id, site))
+    }
+
     /// Adds the deltas of another tally.
     pub fn merge(&mut self, other: Tally) {
         if self.is_empty() {
             *self = other;
             return;
         }
-        for (path, delta) in other.paths {
-            self.add_to_path(path, delta);
-        }
-        for (session, views) in other.sessions {
-            *self.sessions.entry(session).or_default() += views;
+        for (site_id, other) in other.sites {
+            for (path, delta) in other.paths {
+                self.add_to_path(site_id, path, delta);
+            }
+            let site = site_of(&mut self.sites, site_id, 0);
+            for (session, views) in other.sessions {
+                match site.sessions.entry(session) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(views);
+                        self.sessions += 1;
+                    }
+                    Entry::Occupied(mut entry) => *entry.get_mut() += views,
+                }
+            }
         }
     }
 
     /// Adds to the counters of a path.
-    pub fn add_to_path(&mut self, path: TextKey, delta: PathDelta) {
-        match self.paths.entry(path) {
+    pub fn add_to_path(&mut self, site_id: SiteId, path: TextKey, delta: PathDelta) {
+        match site_of(&mut self.sites, site_id, 0).paths.entry(path) {
             Entry::Vacant(entry) => {
                 self.days += delta.days.len();
                 entry.insert(delta);
@@ -156,6 +185,18 @@ impl Tally {
         }
     }
 
+    /// Calls `take` with each path without page views in all, and forgets the path.
+    pub fn take_unviewed(&mut self, mut take: impl FnMut(SiteId, &TextKey, &PathDelta)) {
+        for (site_id, site) in &mut self.sites {
+            site.paths.retain(|path, delta| {
+                if delta.views == 0 {
+                    take(*site_id, path, delta);
+                }
+                delta.views != 0
+            });
+        }
+    }
+
     /// Whether it is time to flush.
     pub fn is_full(&self) -> bool {
         self.size() >= FULL
@@ -163,26 +204,30 @@ impl Tally {
 
     /// The number of sessions, or of pairs of path and day, whichever is larger.
     pub fn size(&self) -> usize {
-        self.days.max(self.sessions.len())
+        self.days.max(self.sessions)
     }
 
-    /// Drops the deltas that have become 0.
+    /// Drops the deltas that have become 0. It is not to be added to after that.
     pub fn settle(&mut self) {
-        for delta in self.paths.values_mut() {
-            delta.days.retain(|(_, views)| *views != 0);
+        for (_, site) in &mut self.sites {
+            for delta in site.paths.values_mut() {
+                delta.days.retain(|(_, views)| *views != 0);
+            }
+            site.paths.retain(|_, delta| !delta.is_empty());
+            site.sessions.retain(|_, views| *views != 0);
         }
-        self.paths.retain(|_, delta| !delta.is_empty());
-        self.sessions.retain(|_, views| *views != 0);
+        self.sites.retain(|(_, site)| !site.is_empty());
     }
 
     /// Whether no counter changes.
     pub fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.sessions.is_empty()
+        self.sites.iter().all(|(_, site)| site.is_empty())
     }
 
     fn count(&mut self, view: &PageView, change: i64) {
         let last_view_id = if change > 0 { view.id } else { 0 };
-        match self.paths.get_mut(view.path) {
+        let site = site_of(&mut self.sites, view.site_id, self.room);
+        match site.paths.get_mut(view.path) {
             Some(delta) => {
                 let days = delta.days.len();
                 delta.views += change;
@@ -197,17 +242,37 @@ impl Tally {
                     last_view_id,
                     days: vec![(view.day(), change)],
                 };
-                self.paths.insert(view.path.into(), delta);
+                site.paths.insert(view.path.into(), delta);
                 self.days += 1;
             }
         }
-        match self.sessions.get_mut(view.session_id) {
+        match site.sessions.get_mut(view.session_id) {
             Some(views) => *views += change,
             None => {
-                self.sessions.insert(view.session_id.into(), change);
+                site.sessions.insert(view.session_id.into(), change);
+                self.sessions += 1;
             }
         }
     }
+}
+
+impl SiteTally {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.sessions.is_empty()
+    }
+}
+
+/// The deltas of a site; a new site's have room for so many sessions.
+fn site_of(sites: &mut Vec<(SiteId, SiteTally)>, site_id: SiteId, room: usize) -> &mut SiteTally {
+    let found = sites.binary_search_by_key(&site_id, |(id, _)| *id);
+    let index = found.unwrap_or_else(|index| {
+        // The first site gets the room: nearly every tally is of one.
+        let room = if sites.is_empty() { room } else { 0 };
+        let site = SiteTally { sessions: HashMap::with_capacity(room), ..SiteTally::default() };
+        sites.insert(index, (site_id, site));
+        index
+    });
+    &mut sites[index].1
 }
 
 /// The deltas in the order of their keys.
@@ -228,7 +293,14 @@ mod tests {
             page_type: b"page",
             session_id: session_id.as_bytes(),
             viewed_at,
+            site_id: 1,
         }
+    }
+
+    /// The deltas of the only site.
+    fn only(tally: &Tally) -> &SiteTally {
+        assert_eq!(tally.sites.len(), 1);
+        &tally.sites[0].1
     }
 
     #[test]
@@ -237,11 +309,11 @@ mod tests {
         tally.add(&view(1, "/a", "s", 0));
         tally.add(&view(2, "/a", "t", DAY));
         tally.add(&view(3, "/b", "s", 0));
-        assert_eq!(tally.paths[b"/a".as_slice()].views, 2);
-        assert_eq!(tally.paths[b"/a".as_slice()].last_view_id, 2);
-        assert_eq!(tally.paths[b"/a".as_slice()].days, [(0, 1), (1, 1)]);
-        assert_eq!(tally.paths[b"/b".as_slice()].days, [(0, 1)]);
-        assert_eq!(tally.sessions[b"s".as_slice()], 2);
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].views, 2);
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].last_view_id, 2);
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].days, [(0, 1), (1, 1)]);
+        assert_eq!(only(&tally).paths[b"/b".as_slice()].days, [(0, 1)]);
+        assert_eq!(only(&tally).sessions[b"s".as_slice()], 2);
     }
 
     #[test]
@@ -250,17 +322,17 @@ mod tests {
         tally.add(&view(7, "/a", "s", 0));
         tally.subtract(&view(7, "/a", "s", 0));
         tally.settle();
-        assert!(tally.sessions.is_empty());
-        assert_eq!(tally.paths[b"/a".as_slice()].views, 0);
-        assert!(tally.paths[b"/a".as_slice()].days.is_empty());
-        assert_eq!(tally.paths[b"/a".as_slice()].last_view_id, 7);
+        assert!(only(&tally).sessions.is_empty());
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].views, 0);
+        assert!(only(&tally).paths[b"/a".as_slice()].days.is_empty());
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].last_view_id, 7);
 
         let mut gone = Tally::default();
         gone.subtract(&view(7, "/a", "s", 0));
         gone.subtract(&view(8, "/a", "s", 0));
         gone.settle();
-        assert_eq!(gone.paths[b"/a".as_slice()].views, -2);
-        assert_eq!(gone.paths[b"/a".as_slice()].last_view_id, 0);
+        assert_eq!(only(&gone).paths[b"/a".as_slice()].views, -2);
+        assert_eq!(only(&gone).paths[b"/a".as_slice()].last_view_id, 0);
         assert!(!gone.is_empty());
     }
 
@@ -270,8 +342,8 @@ mod tests {
         tally.subtract(&view(7, "/a", "s", 0));
         tally.add(&view(7, "/a", "s", 5 * DAY));
         tally.settle();
-        assert_eq!(tally.paths[b"/a".as_slice()].views, 0);
-        assert_eq!(tally.paths[b"/a".as_slice()].days, [(0, -1), (5, 1)]);
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].views, 0);
+        assert_eq!(only(&tally).paths[b"/a".as_slice()].days, [(0, -1), (5, 1)]);
     }
 
     #[test]
@@ -280,7 +352,7 @@ mod tests {
         tally.add(&view(7, "/a", "s", 2 * DAY));
         tally.add(&view(8, "/a", "s", 4 * DAY));
         tally.subtract(&view(1, "/a", "s", 0));
-        let delta = &tally.paths[b"/a".as_slice()];
+        let delta = &only(&tally).paths[b"/a".as_slice()];
         // A new row, then rows with an older day, a day in between, and a newer day.
         assert_eq!(delta.on_top_of((i32::MIN, 0)), ((4, 1), vec![(0, -1), (2, 1)]));
         assert_eq!(delta.on_top_of((3, 10)), ((4, 1), vec![(0, -1), (2, 1), (3, 10)]));
@@ -298,12 +370,12 @@ mod tests {
         other.add(&view(6, "/b", "t", DAY));
         other.subtract(&view(1, "/c", "u", 0));
         tally.merge(other);
-        assert_eq!(tally.paths[b"/b".as_slice()].views, 3);
-        assert_eq!(tally.paths[b"/b".as_slice()].days, [(0, 2), (1, 1)]);
-        assert_eq!(&*tally.paths[b"/b".as_slice()].page_type, b"blog");
-        assert_eq!(tally.paths[b"/c".as_slice()].views, -1);
+        assert_eq!(only(&tally).paths[b"/b".as_slice()].views, 3);
+        assert_eq!(only(&tally).paths[b"/b".as_slice()].days, [(0, 2), (1, 1)]);
+        assert_eq!(&*only(&tally).paths[b"/b".as_slice()].page_type, b"blog");
+        assert_eq!(only(&tally).paths[b"/c".as_slice()].views, -1);
         assert_eq!(tally.days, 4);
-        let sessions = in_order(&tally.sessions).into_iter().map(|(_, views)| *views);
+        let sessions = in_order(&only(&tally).sessions).into_iter().map(|(_, views)| *views);
         assert_eq!(sessions.collect::<Vec<_>>(), [3, 1, -1]);
     }
 
@@ -313,7 +385,7 @@ mod tests {
         for order in [[newest, view(3, "/a", "s", 0)], [view(3, "/a", "s", 0), newest]] {
             let mut tally = Tally::default();
             order.iter().for_each(|view| tally.add(view));
-            assert_eq!(&*tally.paths[b"/a".as_slice()].page_type, b"blog");
+            assert_eq!(&*only(&tally).paths[b"/a".as_slice()].page_type, b"blog");
         }
     }
 
@@ -323,8 +395,26 @@ mod tests {
         for path in ["/b", "/Z", "/é", "/a"] {
             tally.add(&view(1, path, path, 0));
         }
-        let sessions: Vec<&[u8]> = in_order(&tally.sessions).iter().map(|(key, _)| &***key).collect();
+        let sessions: Vec<&[u8]> = in_order(&only(&tally).sessions).iter().map(|(key, _)| &***key).collect();
         assert_eq!(sessions, ["/Z".as_bytes(), b"/a", b"/b", "/é".as_bytes()]);
+    }
+
+    #[test]
+    fn sites_are_apart_and_in_the_order_of_their_ids() {
+        let (mut tally, mut other) = (Tally::default(), Tally::default());
+        tally.add(&PageView { site_id: 7, ..view(1, "/a", "s", 0) });
+        tally.add(&PageView { site_id: -3, ..view(2, "/a", "s", 0) });
+        other.add(&PageView { site_id: 2, ..view(3, "/a", "s", 0) });
+        other.add(&PageView { site_id: 7, ..view(4, "/a", "t", 0) });
+        tally.merge(other);
+        let views = tally.sites().map(|(site_id, site)| (site_id, site.paths[b"/a".as_slice()].views));
+        assert_eq!(views.collect::<Vec<_>>(), [(-3, 1), (2, 1), (7, 2)]);
+        assert_eq!((tally.days, tally.sessions), (3, 4));
+
+        tally.subtract(&PageView { site_id: 2, ..view(3, "/a", "s", 0) });
+        tally.take_unviewed(|site_id, path, _| assert_eq!((site_id, &**path), (2, b"/a".as_slice())));
+        tally.settle();
+        assert_eq!(tally.sites().map(|(site_id, _)| site_id).collect::<Vec<_>>(), [-3, 7]);
     }
 
     #[test]
@@ -361,5 +451,6 @@ mod tests {
         assert!(!view(1, "/a", "s", 0).has_same_counters_as(&old));
         assert!(!view(1, "/", "t", 0).has_same_counters_as(&old));
         assert!(!PageView { page_type: b"blog", ..old }.has_same_counters_as(&old));
+        assert!(!PageView { site_id: 2, ..old }.has_same_counters_as(&old));
     }
 }

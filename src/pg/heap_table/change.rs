@@ -18,7 +18,7 @@ use crate::pg::tid::Tid;
 use crate::pg::version::{self, NeedsIndexes};
 
 /// The largest number of columns of an aggregate table.
-const MOST_COLUMNS: usize = 8;
+const MOST_COLUMNS: usize = 9;
 
 impl Table {
     /// Updates columns of the current row. False, without any change, if another transaction changed the row

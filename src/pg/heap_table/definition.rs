@@ -12,6 +12,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{memcx, pg_sys};
 
 use crate::error;
+use crate::pg::datum::Column;
 use crate::pg::spi::Statement;
 use crate::pg::{catalog, version};
 
@@ -20,13 +21,13 @@ pub struct Definition {
     pub name: &'static CStr,
     /// The columns in their order. Columns of the owner may follow.
     pub columns: &'static [ColumnDefinition],
-    /// How many of them are the primary key. Its texts are of collation C.
-    pub keys: usize,
+    /// Those of the primary key, in its order. Its texts are of collation C.
+    pub key: &'static [Column],
     /// Whether it is noticed if a crash empties the table, as it does when it is UNLOGGED.
     pub may_be_unlogged: bool,
     /// The CHECK constraints of the install script.
     pub checks: u16,
-    /// The table as an older version of the extension made it.
+    /// The table as an older version of the extension made it: it may lack the last columns, and the first ones of the key.
     pub older: Option<&'static Definition>,
     /// Takes a value for each column, and returns all columns as they are stored.
     pub insert: Statement,
@@ -97,11 +98,7 @@ pub unsafe fn way_to_write(
     let changes = catalog::changes();
     // SAFETY: the relation is open and locked.
     let (definition, way) = unsafe {
-        let definition = match (altered_column(relation, definition), definition.older) {
-            (None, _) => definition,
-            (Some(_), Some(older)) if altered_column(relation, older).is_none() => older,
-            (Some(column), _) => return Err(error::altered_column(definition.name, column)),
-        };
+        let definition = definition_of(relation, definition)?;
         require_storage(relation, definition)?;
         if has_instead_rule(relation) {
             // Refused before a statement is planned: a plan without any table in it would outlive the rule.
@@ -122,7 +119,7 @@ pub unsafe fn way_to_write(
     Ok((definition, way))
 }
 
-/// Checks that the rows of a table can be read directly.
+/// Checks that the rows of a table can be read directly. Returns the definition that the table has, this one or an older one.
 ///
 /// # Errors
 /// 55000 if its columns are not as the definition has them, or if it is no heap.
@@ -132,14 +129,32 @@ pub unsafe fn way_to_write(
 pub unsafe fn require_readable(
     relation: pg_sys::Relation,
     definition: &'static Definition,
-) -> Result<(), ErrorReport> {
+) -> Result<&'static Definition, ErrorReport> {
     // SAFETY: the relation is open and locked.
     unsafe {
-        if let Some(column) = altered_column(relation, definition) {
-            return Err(error::altered_column(definition.name, column));
-        }
-        require_heap(relation, definition)
+        let definition = definition_of(relation, definition)?;
+        require_heap(relation, definition)?;
+        Ok(definition)
     }
+}
+
+/// The definition that a table has: the newest one that its columns fit. An older one must have its primary key, too: the owner
+/// may have dropped a column.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn definition_of(
+    relation: pg_sys::Relation,
+    newest: &'static Definition,
+) -> Result<&'static Definition, ErrorReport> {
+    // SAFETY: the relation is open.
+    let altered = |definition| unsafe { altered_column(relation, definition) };
+    let Some(column) = altered(newest) else { return Ok(newest) };
+    let mut olders = std::iter::successors(newest.older, |definition| definition.older);
+    // SAFETY: as above.
+    let older =
+        olders.find(|definition| altered(definition).is_none() && unsafe { has_key(relation, definition) });
+    older.ok_or_else(|| error::altered_column(newest.name, column))
 }
 
 /// The first column that is not as the definition has it.
@@ -159,7 +174,8 @@ unsafe fn altered_column(
                 return true;
             }
             let found = &*version::attribute(description, *n);
-            let is_key_text = *n < definition.keys && expected.column_type == pg_sys::TEXTOID;
+            let is_key = definition.key.iter().any(|column| usize::try_from(*column) == Ok(*n + 1));
+            let is_key_text = is_key && expected.column_type == pg_sys::TEXTOID;
             found.attisdropped
                 || CStr::from_ptr(found.attname.data.as_ptr()).to_bytes() != expected.name.as_bytes()
                 || found.atttypid != expected.column_type
@@ -170,31 +186,41 @@ unsafe fn altered_column(
     }
 }
 
-/// Checks that the table is a heap with a primary key on the first columns.
+/// Checks that the table is a heap with the primary key of its definition.
 ///
 /// # Safety
 /// The relation must be open and locked.
 unsafe fn require_storage(relation: pg_sys::Relation, definition: &Definition) -> Result<(), ErrorReport> {
-    // SAFETY: the relation is open. Its key's index is locked before it is looked at.
+    // SAFETY: the relation is open and locked.
     unsafe {
         require_heap(relation, definition)?;
         let is_permanent = (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT;
         if !is_permanent && !definition.may_be_unlogged {
             return Err(error::unlogged(definition.name));
         }
+        if has_key(relation, definition) { Ok(()) } else { Err(error::altered_primary_key(definition.name)) }
+    }
+}
+
+/// Whether the table has the primary key of the definition.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn has_key(relation: pg_sys::Relation, definition: &Definition) -> bool {
+    // SAFETY: the relation is open. Its key's index is locked before it is looked at.
+    unsafe {
         let key = version::primary_key(relation);
-        let has_key = key != pg_sys::InvalidOid && {
+        key != pg_sys::InvalidOid && {
             let index = pg_sys::index_open(key, pg_sys::AccessShareLock as i32);
             let form = &*(*index).rd_index;
             let columns = form.indkey.values.as_slice(usize::try_from(form.indnatts).unwrap_or(0));
             let is_it = form.indisvalid
                 && form.indisready
-                && usize::try_from(form.indnkeyatts) == Ok(definition.keys)
-                && columns.iter().take(definition.keys).zip(1..).all(|(column, n)| *column == n);
+                && usize::try_from(form.indnkeyatts) == Ok(definition.key.len())
+                && columns.starts_with(definition.key);
             pg_sys::index_close(index, pg_sys::NoLock as i32);
             is_it
-        };
-        if has_key { Ok(()) } else { Err(error::altered_primary_key(definition.name)) }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::pg::tid::Tid;
 use crate::pg::version;
 
 /// The largest number of columns of a primary key.
-const MOST_KEYS: usize = 3;
+const MOST_KEYS: usize = 4;
 
 /// Free space, in bytes, below which a block is pruned before it is read: room for a new version of nearly
 /// any row. If a longer version finds no room, `heap_update` marks the block as full. Chosen, not measured.
@@ -108,11 +108,17 @@ impl Table {
 
     /// Whether the current row has this key.
     fn has_key(&self, key: &[KeyValue]) -> bool {
-        (1..).zip(key).all(|(column, value)| match *value {
-            KeyValue::Text(bytes) => self.text(column) == bytes,
-            KeyValue::Integer(number) | KeyValue::Day(number) => self.integer(column) == number,
-            KeyValue::Boolean(is_true) => self.boolean(column) == is_true,
+        self.definition.key.iter().zip(self.own_part(key)).all(|(column, value)| match *value {
+            KeyValue::Text(bytes) => self.text(*column) == bytes,
+            KeyValue::Integer(number) | KeyValue::Day(number) => self.integer(*column) == number,
+            KeyValue::Smallint(number) => self.smallint(*column) == number,
+            KeyValue::Boolean(is_true) => self.boolean(*column) == is_true,
         })
+    }
+
+    /// The part of a key that the table has. A table of an older version of the extension may lack the first columns.
+    fn own_part<'k, 'v>(&self, key: &'k [KeyValue<'v>]) -> &'k [KeyValue<'v>] {
+        &key[key.len().saturating_sub(self.definition.key.len())..]
     }
 
     /// Finds the row with this primary key: as committed now, with this transaction's own changes. Waits for
@@ -192,11 +198,13 @@ impl Table {
 
     /// Starts the index scan for a key.
     fn scan_for(&mut self, key: &[KeyValue], snapshot: pg_sys::Snapshot) -> pg_sys::IndexScanDesc {
+        let key = self.own_part(key);
         let mut conditions = [pg_sys::ScanKeyData::default(); MOST_KEYS];
         for (n, (condition, value)) in conditions.iter_mut().zip(key).enumerate() {
             let (equals, value) = match *value {
                 KeyValue::Text(bytes) => (pg_sys::F_TEXTEQ, datum::text(bytes)),
                 KeyValue::Integer(number) => (pg_sys::F_INT4EQ, pg_sys::Datum::from(number)),
+                KeyValue::Smallint(number) => (pg_sys::F_INT2EQ, pg_sys::Datum::from(number)),
                 KeyValue::Day(day) => (pg_sys::F_DATE_EQ, pg_sys::Datum::from(day)),
                 KeyValue::Boolean(is_true) => (pg_sys::F_BOOLEQ, pg_sys::Datum::from(is_true)),
             };
@@ -251,6 +259,11 @@ impl Table {
     /// An `integer` or a `date` of the current row; NULL is 0.
     pub fn integer(&self, column: Column) -> i32 {
         self.value(column).map_or(0, |value| value.value() as i32)
+    }
+
+    /// A `smallint` of the current row; NULL is 0.
+    pub fn smallint(&self, column: Column) -> i16 {
+        self.value(column).map_or(0, |value| value.value() as i16)
     }
 
     /// The tuple of the current row, in its buffer.

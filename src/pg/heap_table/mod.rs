@@ -34,6 +34,7 @@ mod statement;
 pub enum KeyValue<'k> {
     Text(&'k [u8]),
     Integer(i32),
+    Smallint(i16),
     /// Days since 2000-01-01.
     Day(i32),
     Boolean(bool),
@@ -60,6 +61,7 @@ impl Hash for KeyValue<'_> {
         match *self {
             KeyValue::Text(bytes) => hasher.write(bytes),
             KeyValue::Integer(number) | KeyValue::Day(number) => hasher.write_i32(number),
+            KeyValue::Smallint(number) => hasher.write_i16(number),
             KeyValue::Boolean(is_true) => hasher.write_u8(u8::from(is_true)),
         }
     }

@@ -110,10 +110,12 @@ impl Table {
 
     /// The key of a row with these values.
     fn key_of<'v>(&self, values: &'v [pg_sys::Datum]) -> Vec<KeyValue<'v>> {
-        let keys = self.definition.columns.iter().take(self.definition.keys).zip(values);
-        keys.map(|(column, value)| match column.column_type {
+        let positions = self.definition.key.iter().map(|column| *column as usize - 1);
+        let keys = positions.map(|n| (self.definition.columns[n].column_type, values[n]));
+        keys.map(|(column_type, value)| match column_type {
             // SAFETY: the definition says that the value is of this type; the callers keep it.
-            pg_sys::TEXTOID => KeyValue::Text(unsafe { datum::text_bytes(*value) }),
+            pg_sys::TEXTOID => KeyValue::Text(unsafe { datum::text_bytes(value) }),
+            pg_sys::INT2OID => KeyValue::Smallint(value.value() as i16),
             pg_sys::DATEOID => KeyValue::Day(value.value() as i32),
             pg_sys::BOOLOID => KeyValue::Boolean(value.value() as u8 != 0),
             _ => KeyValue::Integer(value.value() as i32),
@@ -190,6 +192,7 @@ unsafe fn is_same(
         // SAFETY: the caller guarantees the type.
         pg_sys::TEXTOID => unsafe { datum::text_bytes(one) == datum::text_bytes(other) },
         pg_sys::BOOLOID => one.value() as u8 == other.value() as u8,
+        pg_sys::INT2OID => one.value() as i16 == other.value() as i16,
         pg_sys::INT4OID | pg_sys::DATEOID => one.value() as i32 == other.value() as i32,
         _ => one == other,
     }

@@ -140,7 +140,7 @@ SELECT * FROM outcomes(
 -- Indexes: dropped, renamed, of another kind, or not valid. record_page_view() answers the same, if more slowly.
 SELECT * FROM outcomes(
     'DROP INDEX site_stats.page_views_session_id_viewed_at_idx',
-    'DROP INDEX site_stats.page_views_viewed_at_idx',
+    'DROP INDEX site_stats.page_views_site_id_viewed_at_idx',
     'ALTER INDEX site_stats.page_views_session_id_viewed_at_idx RENAME TO own',
     'DROP INDEX site_stats.page_views_session_id_viewed_at_idx; '
     'CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views (viewed_at, session_id)',

@@ -253,11 +253,11 @@ ROLLBACK;
 BEGIN;
 DELETE FROM counted WHERE name <> 'path_totals';
 SELECT alteration, outcome FROM outcomes(
-    'ALTER TABLE site_stats.%I ADD CONSTRAINT own FOREIGN KEY (path) REFERENCES site_stats.content NOT VALID',
+    'ALTER TABLE site_stats.%I ADD CONSTRAINT own FOREIGN KEY (site_id, path) REFERENCES site_stats.content NOT VALID',
     $$INSERT INTO site_stats.content (path, title) SELECT DISTINCT path, '' FROM site_stats.page_views;
     INSERT INTO site_stats.content (path, title)
     VALUES ('/5', ''), ('/6', ''), ('/7', ''), ('/moved', ''), ('/meanwhile', ''), ('/after', '');
-    ALTER TABLE site_stats.%I ADD CONSTRAINT own FOREIGN KEY (path) REFERENCES site_stats.content$$,
+    ALTER TABLE site_stats.%I ADD CONSTRAINT own FOREIGN KEY (site_id, path) REFERENCES site_stats.content$$,
     'ALTER TABLE site_stats.%I ADD CONSTRAINT own CHECK (length(path) > 2) NOT VALID'
 );
 ROLLBACK;

@@ -13,6 +13,7 @@ INSERT INTO hostile VALUES
     ('text', E'\x01\x02\x07\x1b[31m\x7f'), ('text', E'\r\n\t'), ('text', E'/\u202egnp.exe\u200b\ufeff'),
     ('text', E'/\U0001F600\U0010FFFF'), ('text', $q$'; DROP TABLE site_stats.page_views; --$q$), ('text', '$$'),
     ('text', E'\\x00\\N\\.'), ('text', '%s%n%L'), ('text', '{"path": "\u0000"}'), ('text', 'NaN'),
+    ('smallint', NULL), ('smallint', '0'), ('smallint', '1'), ('smallint', '-32768'), ('smallint', '32767'),
     ('integer', NULL), ('integer', '0'), ('integer', '1'), ('integer', '-1'), ('integer', '100001'),
     ('integer', '2147483647'), ('integer', '-2147483648'),
     ('bigint', NULL), ('bigint', '0'), ('bigint', '-1'), ('bigint', '9223372036854775807'),
@@ -45,10 +46,11 @@ BEGIN
                     -- An ordinary value for each of the others.
                     SELECT string_agg(
                         CASE WHEN o.place = a.place THEN '$1::' ELSE quote_literal(
-                            CASE format_type(o.type, NULL)
-                                WHEN 'text' THEN '/ordinary'
-                                WHEN 'date' THEN '2026-01-01'
-                                WHEN 'interval' THEN '0'
+                            CASE
+                                WHEN p.proargnames[o.place] = 'site' THEN ''
+                                WHEN o.type = 'text'::regtype THEN '/ordinary'
+                                WHEN o.type = 'date'::regtype THEN '2026-01-01'
+                                WHEN o.type = 'interval'::regtype THEN '0'
                                 ELSE '1'
                             END
                         ) || '::' END || format_type(o.type, NULL),

@@ -266,7 +266,7 @@ ALTER TABLE site_stats.page_views DROP COLUMN referrer;
 BEGIN;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/moved', 'm');
 ALTER TABLE site_stats.path_totals SET (fillfactor = 60);
-CLUSTER site_stats.path_totals USING path_totals_path_slot_pkey;
+CLUSTER site_stats.path_totals USING path_totals_site_id_path_slot_pkey;
 ALTER TABLE site_stats.page_views RENAME TO old_page_views;
 COMMIT;
 ALTER TABLE site_stats.old_page_views RENAME TO page_views;

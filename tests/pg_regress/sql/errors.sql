@@ -120,7 +120,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION site_stats.count_page_views();
 CREATE TRIGGER again AFTER INSERT ON site_stats.page_views
 FOR EACH ROW EXECUTE FUNCTION site_stats.count_page_views();
 SELECT * FROM raises(
-    $$INSERT INTO forged VALUES (1, '/forged', 'page', 's', now())$$,
+    $$INSERT INTO forged VALUES (1, '/forged', 'page', 's', now(), 1)$$,
     $$INSERT INTO site_stats.page_views (path, session_id) VALUES ('/forged', 's')$$,
     'SELECT site_stats.count_page_views()'
 );
@@ -155,7 +155,7 @@ DROP FUNCTION names_in_error(text);
 
 -- A function that has lost the one with its query.
 BEGIN;
-ALTER FUNCTION site_stats.get_stats_in_snapshot() RENAME TO lost;
+ALTER FUNCTION site_stats.get_stats_in_snapshot RENAME TO lost;
 SELECT * FROM raises('SELECT * FROM site_stats.get_stats()');
 ROLLBACK;
 

@@ -12,12 +12,12 @@ SELECT c.oid::regclass AS index
 FROM pg_class AS c
 JOIN pg_index AS i ON i.indexrelid = c.oid
 WHERE c.relnamespace = 'site_stats'::regnamespace
-ORDER BY 1;
+ORDER BY c.relname COLLATE "C";
 
 SELECT c.conrelid::regclass AS table, c.conname AS constraint, c.contype AS type
 FROM pg_constraint AS c
 WHERE c.connamespace = 'site_stats'::regnamespace AND c.contype <> 'n'
-ORDER BY 1, 2;
+ORDER BY c.conrelid::regclass::text COLLATE "C", 2;
 
 -- Nobody but the owner has any privilege.
 SELECT nspname FROM pg_namespace WHERE nspname = 'site_stats' AND nspacl::text LIKE '%=%' AND nspacl::text ~ '[{,]=';

@@ -94,13 +94,15 @@ LANGUAGE sql
 AS $$
     SELECT format('SELECT site_stats.%I(%s)', p.proname, (
         SELECT string_agg(
-            CASE a.type::regtype::text
-                WHEN 'text' THEN $q$'/a'::pg_catalog.text$q$
-                WHEN 'integer' THEN '1'
-                WHEN 'bigint' THEN '1::bigint'
-                WHEN 'date' THEN $q$'2026-01-01'::pg_catalog.date$q$
-                WHEN 'interval' THEN $q$'0'::interval$q$
-                WHEN 'double precision' THEN '1::double precision'
+            CASE
+                WHEN p.proargnames[a.place] = 'site' THEN $q$''::pg_catalog.text$q$
+                WHEN a.type = 'text'::regtype THEN $q$'/a'::pg_catalog.text$q$
+                WHEN a.type = 'smallint'::regtype THEN '1::smallint'
+                WHEN a.type = 'integer'::regtype THEN '1'
+                WHEN a.type = 'bigint'::regtype THEN '1::bigint'
+                WHEN a.type = 'date'::regtype THEN $q$'2026-01-01'::pg_catalog.date$q$
+                WHEN a.type = 'interval'::regtype THEN $q$'0'::interval$q$
+                WHEN a.type = 'double precision'::regtype THEN '1::double precision'
             END,
             ', ' ORDER BY a.place
         )

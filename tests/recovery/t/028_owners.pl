@@ -13,7 +13,7 @@ $node->safe_psql('postgres', q(
 	CREATE ROLE other LOGIN;
 	CREATE ROLE visitor LOGIN;
 	GRANT USAGE ON SCHEMA site_stats TO visitor;
-	GRANT EXECUTE ON FUNCTION site_stats.record_page_view(text, text, text), site_stats.get_stats() TO visitor;
+	GRANT EXECUTE ON FUNCTION site_stats.record_page_view, site_stats.get_stats TO visitor;
 	CALL site_stats.backfill();));
 my @tables = qw(page_views path_totals daily_totals site_totals sessions active_sessions backfill_state backfill_requests);
 
