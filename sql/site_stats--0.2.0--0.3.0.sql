@@ -1105,3 +1105,258 @@ DROP FUNCTION site_stats.get_stats_of_0_2_0();
 DROP FUNCTION site_stats.get_stats_in_snapshot_of_0_2_0();
 DROP FUNCTION site_stats.check_totals_of_0_2_0();
 DROP FUNCTION site_stats.check_totals_in_snapshot_of_0_2_0();
+
+-- refusals: how many page views a site was told of and did not record, and why. Truth, like the page views: nothing
+-- can derive these counts again.
+--
+-- Each count is split over counter slots, as those of count.sql are, and for the same reason: a transaction borrows a
+-- counter slot, and is the only writer of its rows. So refusals never make transactions wait for each other. The
+-- library writes this table directly (src/pg/heap_table/mod.rs): it is a heap, and these columns come first.
+
+-- Half of a block is left free for new versions of its rows. No foreign key leads to sites: it would have the executor
+-- write each row, and look at the row of the site.
+CREATE TABLE site_stats.refusal_totals (
+    site_id smallint NOT NULL,
+    day date NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    slot integer NOT NULL,
+    refusals bigint NOT NULL,
+    CONSTRAINT refusal_totals_site_id_day_reason_slot_pkey PRIMARY KEY (site_id, day, reason, slot)
+) USING heap WITH (fillfactor = 50);
+
+-- For folding, which moves these rows into slot 0.
+CREATE INDEX refusal_totals_slot_idx ON site_stats.refusal_totals (slot) WHERE slot > 0;
+
+COMMENT ON TABLE site_stats.refusal_totals IS
+    'Page views that were not recorded, split over slots. Truth, and not derived: nothing can make it anew.';
+
+COMMENT ON COLUMN site_stats.refusal_totals.site_id IS 'The site that they were meant for.';
+
+COMMENT ON COLUMN site_stats.refusal_totals.day IS 'The day of the call in UTC.';
+
+COMMENT ON COLUMN site_stats.refusal_totals.reason IS 'bot, excluded, unknown_host or rate_limited.';
+
+COMMENT ON COLUMN site_stats.refusal_totals.slot IS 'The part of the count; only the sum over slots has a meaning.';
+
+COMMENT ON COLUMN site_stats.refusal_totals.refusals IS 'Page views refused in this slot.';
+
+-- The refusals of a site go with it. Each count of a refusal holds the lock of a writer of page_views, so the trigger
+-- that keeps those out has kept these out, too.
+CREATE FUNCTION site_stats.remove_refusals()
+RETURNS trigger
+LANGUAGE plpgsql
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM site_stats.refusal_totals AS t
+    USING removed AS r
+    WHERE t.site_id = r.id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.remove_refusals() IS 'Trigger that removes the refusals of a deleted site.';
+
+CREATE TRIGGER sites_remove_refusals
+AFTER DELETE ON site_stats.sites
+REFERENCING OLD TABLE AS removed
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.remove_refusals();
+
+CREATE FUNCTION site_stats.refusals(
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    site text DEFAULT ''
+)
+RETURNS TABLE (day date, reason text, count bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+
+COMMENT ON FUNCTION site_stats.refusals(date, date, text) IS
+    'Page views of a site that were not recorded, by UTC day and reason; both days inclusive, NULL is open.';
+
+CREATE FUNCTION site_stats.refusals_in_snapshot(
+    since date,
+    until date,
+    site text
+)
+RETURNS TABLE (day date, reason text, count bigint)
+LANGUAGE plpgsql
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_site smallint := site_stats.site_id(site);
+BEGIN
+    RETURN QUERY
+    SELECT t.day, t.reason, sum(t.refusals)::bigint
+    FROM site_stats.refusal_totals AS t
+    WHERE t.site_id = wanted_site
+        AND t.day >= COALESCE(since, '-infinity'::date)
+        AND t.day <= COALESCE(until, 'infinity'::date)
+    GROUP BY t.day, t.reason
+    ORDER BY t.day, t.reason;
+END
+$$;
+
+COMMENT ON FUNCTION site_stats.refusals_in_snapshot(date, date, text) IS 'The query of refusals().';
+
+SELECT pg_extension_config_dump('site_stats.refusal_totals', '');
+
+-- receive: one call for whatever a tracker or a web server has to tell, and what it keeps besides the views: the new
+-- rows of origins and clients, and the salts that make the ids of visitors without a cookie.
+
+-- For the row with a combination of values, NULLs among them. The library looks for each new combination.
+CREATE INDEX origins_values_idx ON site_stats.origins (
+    hash_record_extended(ROW (source, referrer, medium, campaign, term, content, channel), 0)
+);
+
+CREATE INDEX clients_values_idx ON site_stats.clients (
+    hash_record_extended(ROW (browser, os, device, country, language), 0)
+);
+
+-- Each process remembers the ids of the rows that it has met.
+CREATE FUNCTION site_stats.announce_dictionary()
+RETURNS trigger
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'announce_dictionary_wrapper';
+
+COMMENT ON FUNCTION site_stats.announce_dictionary() IS
+    'Trigger that tells every process that rows of origins or clients have changed or are gone.';
+
+CREATE TRIGGER origins_changed
+AFTER UPDATE OR DELETE OR TRUNCATE ON site_stats.origins
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.announce_dictionary();
+
+CREATE TRIGGER clients_changed
+AFTER UPDATE OR DELETE OR TRUNCATE ON site_stats.clients
+FOR EACH STATEMENT EXECUTE FUNCTION site_stats.announce_dictionary();
+
+-- The library writes the row of a site in place, so only the index of the primary key can lead to it. UNLOGGED: after a
+-- crash a site may add as many values as on a new day.
+CREATE UNLOGGED TABLE site_stats.dictionary_growth (
+    site_id smallint NOT NULL,
+    day date NOT NULL,
+    new_origins integer NOT NULL,
+    new_clients integer NOT NULL,
+    CONSTRAINT dictionary_growth_site_id_pkey PRIMARY KEY (site_id)
+) USING heap;
+
+COMMENT ON TABLE site_stats.dictionary_growth IS
+    'How many rows the views of a site have added to origins and clients on its newest day. Never write it by hand.';
+
+COMMENT ON COLUMN site_stats.dictionary_growth.site_id IS 'The site.';
+
+COMMENT ON COLUMN site_stats.dictionary_growth.day IS 'The UTC day on which a view of the site last added a row.';
+
+COMMENT ON COLUMN site_stats.dictionary_growth.new_origins IS 'Rows of origins that were added on that day.';
+
+COMMENT ON COLUMN site_stats.dictionary_growth.new_clients IS 'Rows of clients that were added on that day.';
+
+-- UNLOGGED, so that no log, archive, standby or base backup keeps a salt; and no dump does. A crash empties the table:
+-- the visitors of that day get new ids then.
+CREATE UNLOGGED TABLE site_stats.salts (
+    day date NOT NULL,
+    salt bytea NOT NULL,
+    CONSTRAINT salts_day_pkey PRIMARY KEY (day),
+    CONSTRAINT salts_salt_check CHECK (octet_length(salt) = 16)
+) USING heap;
+
+COMMENT ON TABLE site_stats.salts IS
+    'What makes the ids of visitors without a cookie, for today and yesterday. Never write it, and grant it to nobody.';
+
+COMMENT ON COLUMN site_stats.salts.day IS 'The UTC day on which the salt makes ids.';
+
+COMMENT ON COLUMN site_stats.salts.salt IS '16 random bytes; zeros once the ids of the day cannot be made any more.';
+
+CREATE FUNCTION site_stats.visitor_id(address inet, user_agent text, site text DEFAULT '')
+RETURNS text
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'visitor_id_wrapper';
+
+COMMENT ON FUNCTION site_stats.visitor_id(inet, text, text) IS
+    'The id, for this UTC day and this site, of a visitor without a cookie; 32 hexadecimal digits.';
+
+CREATE FUNCTION site_stats.receive(
+    event jsonb,
+    address inet DEFAULT NULL,
+    user_agent text DEFAULT NULL,
+    country text DEFAULT NULL
+)
+RETURNS text
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'receive_wrapper';
+
+COMMENT ON FUNCTION site_stats.receive(jsonb, inet, text, text) IS
+    'Records a view, a heartbeat or a leave; returns recorded, duplicate, rate_limited, bot, excluded or unknown_host.';
+
+-- removal: takes page views away for good, those of one visitor or the old ones. The triggers of page_views take them
+-- out of the counters in the same transaction.
+
+-- A visitor who is forgotten takes along the rows of origins and clients that no other page view refers to. These
+-- indexes find another one. A page view that has neither, as most direct ones have no origin, costs them nothing.
+CREATE INDEX page_views_origin_id_idx ON site_stats.page_views (origin_id) WHERE origin_id IS NOT NULL;
+
+CREATE INDEX page_views_client_id_idx ON site_stats.page_views (client_id) WHERE client_id IS NOT NULL;
+
+CREATE FUNCTION site_stats.forget_session(session_id text, site text DEFAULT '')
+RETURNS bigint
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'forget_session_wrapper';
+
+COMMENT ON FUNCTION site_stats.forget_session(text, text) IS
+    'Erases a visitor of a site from every table, and returns how many page views went with the visitor.';
+
+CREATE FUNCTION site_stats.remove_page_views(before timestamptz, max_rows integer DEFAULT 500)
+RETURNS bigint
+LANGUAGE c
+VOLATILE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'remove_page_views_wrapper';
+
+COMMENT ON FUNCTION site_stats.remove_page_views(timestamptz, integer) IS
+    'Removes at most max_rows page views that are older, the oldest of a site first; returns how many, 0 when all are.';
+
+REVOKE ALL ON TABLE site_stats.refusal_totals FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.remove_refusals() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.refusals(date, date, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.refusals_in_snapshot(date, date, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.announce_dictionary() FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.dictionary_growth FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.salts FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.visitor_id(inet, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.receive(jsonb, inet, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.forget_session(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.remove_page_views(timestamptz, integer) FROM PUBLIC;

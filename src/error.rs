@@ -52,6 +52,11 @@ pub fn negative_argument(name: &str, hint: &str) -> ErrorReport {
         .set_hint(hint)
 }
 
+/// 22023: a time is infinite.
+pub fn infinite_argument(name: &str, hint: &str) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must be finite")).set_hint(hint)
+}
+
 /// A number of rows: 22004 for NULL, 22023 below 0.
 pub fn require_row_count(name: &str, rows: Option<i32>) -> Result<i32, ErrorReport> {
     let hint = "Pass the highest number of rows, such as 500.";
@@ -279,6 +284,16 @@ pub fn written_otherwise(table: &std::ffi::CStr) -> ErrorReport {
     .set_hint("Drop it, or let it return the row as it is.")
 }
 
+/// 09000: a trigger or rule of the owner has refused a new row of a dictionary.
+pub fn refused_by_owner(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+        format!("a trigger or rule of table \"site_stats.{table}\" keeps a row from being inserted"),
+    )
+    .set_hint("Drop it, or let it return a row.")
+}
+
 /// 0A000: a trigger on a counter writes page views.
 pub fn nested_flush() -> ErrorReport {
     report(
@@ -350,6 +365,69 @@ pub fn no_query() -> ErrorReport {
         "a function of site_stats cannot find the function with its query",
     )
     .set_hint("Do not rename or drop functions of the extension.")
+}
+
+/// 22023: the event is not an object.
+pub fn event_not_object() -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "event must be a JSON object")
+        .set_hint("Pass an object such as {\"type\": \"view\", \"url\": \"https://example.com/about\"}.")
+}
+
+// What a visitor sends may name the visitor, and errors are logged. So these name the key and never quote its value.
+
+/// 22023: a key of the event has a value of the wrong type.
+pub fn event_wrong_type(key: &str) -> ErrorReport {
+    report(
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("key \"{key}\" of the event must be a string"),
+    )
+    .set_hint("Pass a JSON string, or leave the key out.")
+}
+
+/// 22023: a key of the event is missing.
+pub fn event_without(key: &str, hint: &str) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("the event has no key \"{key}\""))
+        .set_hint(hint)
+}
+
+/// 22023: a key of the event has a value that it cannot have.
+pub fn event_wrong_value(key: &str, what: &str, hint: &str) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("key \"{key}\" of the event {what}"))
+        .set_hint(hint)
+}
+
+/// 54000: the event, or the path in it, is longer than its limit.
+pub fn event_too_long(what: &str, limit: usize) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{what} is too long"))
+        .set_detail(format!("The limit is {limit} bytes."))
+        .set_hint("Send less: only the keys that are needed, and a shorter address.")
+}
+
+/// 22004: neither of two arguments is there.
+pub fn null_visitor() -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "address and user_agent must not both be NULL")
+        .set_hint("Pass at least one of them, or an id of the site's own as the session.")
+}
+
+/// 55000: a table that is overwritten in place has been altered, or a row of it.
+pub fn not_overwritable(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table \"site_stats.{table}\" cannot be written in place"),
+    )
+    .set_detail("It has triggers, rules, columns or indexes that CREATE EXTENSION did not give it, or a row has other columns.")
+    .set_hint(format!("Drop what was added, then run TRUNCATE site_stats.{table}: its rows are made again."))
+}
+
+/// 55P03: a transaction that has not ended has written the row that is needed now.
+pub fn row_is_held(table: &std::ffi::CStr) -> ErrorReport {
+    let table = table.to_string_lossy();
+    report(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("another transaction has changed table \"site_stats.{table}\" and has not ended"),
+    )
+    .set_hint("End that transaction; only the library writes this table.")
 }
 
 /// XX000: a function of the server returned an error code instead of raising an error.

@@ -18,7 +18,7 @@
 //! | `pg` | the ways into PostgreSQL that pgrx does not have, and where its versions differ |
 //! | `count` | page views into counters: triggers, tallies, the state row, folding and sweeping |
 //! | `backfill` | a run that counts all page views anew, step by step, in a worker or in a procedure |
-//! | `record` | what a site calls: a page view, a heartbeat |
+//! | `record` | what a site calls: a page view, a heartbeat, an event, the removal of page views; what it refuses |
 //! | `maintenance` | the launcher, and the maintenance worker of each database |
 //! | `report` | reads of the statistics that need more than a query in SQL |
 //!
@@ -48,9 +48,17 @@ extension_sql_file!("../sql/sites.sql", name = "sites", bootstrap);
 extension_sql_file!("../sql/page_views.sql", name = "page_views", requires = ["sites"]);
 extension_sql_file!("../sql/count.sql", name = "count", requires = ["page_views"]);
 extension_sql_file!("../sql/record.sql", name = "record", requires = ["count"]);
-extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["record"]);
+extension_sql_file!("../sql/refusals.sql", name = "refusals", requires = ["record"]);
+extension_sql_file!("../sql/receive.sql", name = "receive", requires = ["refusals"]);
+extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["receive"]);
 extension_sql_file!("../sql/report.sql", name = "report", requires = ["backfill"]);
-extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["report"], finalize);
+extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["report"]);
+extension_sql_file!(
+    "../sql/privileges.sql",
+    name = "privileges",
+    requires = ["report", "refusals", "removal"],
+    finalize
+);
 
 /// Runs once in each process that loads the library.
 #[pg_guard]
@@ -63,6 +71,8 @@ pub extern "C-unwind" fn _PG_init() {
     catalog::watch(count::page_view::note_change);
     catalog::watch(count::sites::note_change);
     catalog::watch(count::state::note_change);
+    catalog::watch(record::dictionary::note_change);
+    catalog::watch(record::site::note_change);
     count::pending::register();
     count::visitors::register();
     maintenance::launcher::register();

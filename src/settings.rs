@@ -51,6 +51,12 @@ settings! {
     MAX_VIEWS_PER_MINUTE = c"site_stats.max_views_per_minute", 30 in (0..=1_000_000), NO_UNIT, Suset:
         c"Page views that a session may record in a minute."
         c"0 for any number.";
+    VISIT_TIMEOUT = c"site_stats.visit_timeout", 1800 in (1..=7 * 86_400), GucFlags::UNIT_S, Suset:
+        c"Time without a page view after which a visitor's next one begins a new visit."
+        c"";
+    MAX_NEW_ORIGINS_PER_DAY = c"site_stats.max_new_origins_per_day", 1000 in (0..=1_000_000), NO_UNIT, Suset:
+        c"Origins that the views of a site may add in a UTC day."
+        c"Further new ones are recorded as (other); 0 for any number.";
     COUNTER_SLOTS = c"site_stats.counter_slots", 64 in (1..=1024), NO_UNIT, Suset:
         c"Counter slots that concurrent writers share before further ones are opened."
         c"More counter slots than concurrent writers have no use.";
@@ -98,6 +104,16 @@ pub fn heartbeat_window() -> i32 {
 /// Page views that a session may record in a minute; 0 for any number.
 pub fn max_views_per_minute() -> i32 {
     MAX_VIEWS_PER_MINUTE.get()
+}
+
+/// Seconds without a page view after which a visit is over.
+pub fn visit_timeout() -> i32 {
+    VISIT_TIMEOUT.get()
+}
+
+/// Origins that the views of a site may add in a UTC day; 0 for any number.
+pub fn max_new_origins_per_day() -> i32 {
+    MAX_NEW_ORIGINS_PER_DAY.get()
 }
 
 /// Counter slots that writers share before further ones are opened.

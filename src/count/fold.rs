@@ -1,14 +1,14 @@
 //! Folding: moves the counters of idle counter slots into slot 0, and the rows of `path_totals` to its front.
 //!
 //! Invariant: no writer waits for folding. It borrows the slots whose rows it takes, so writers use other
-//! slots.
+//! slots. Refusals are folded with the counters of page views; they have no epoch.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_extern, pg_sys};
 
 use crate::count::counters::{self, Days, Visitors, path_totals};
 use crate::count::tally::{PathDelta, Tally};
-use crate::count::{slots, state, tables};
+use crate::count::{refusal_totals, slots, state, tables};
 use crate::pg::heap_table::Table;
 use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
 use crate::pg::{catalog, snapshot};
@@ -102,7 +102,7 @@ pub struct Folded {
     pub is_more: bool,
 }
 
-/// As `fold`, for a caller without a lock that keeps the epoch.
+/// As `fold`, for a caller without a lock that keeps the epoch. Folds refusals, too.
 pub fn fold_now(
     connection: &Connection,
     page_views: pg_sys::Oid,
@@ -112,7 +112,18 @@ pub fn fold_now(
     // SAFETY: the oid is that of an existing table, and the callers run in a transaction.
     unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
     let epoch = state::Writer::new(page_views)?.epoch();
-    fold(connection, page_views, epoch, max_rows)
+    let folded = fold(connection, page_views, epoch, max_rows)?;
+    if !slots::try_borrow(page_views, 0) {
+        return Ok(folded);
+    }
+    let refusals = refusal_totals::fold(connection, page_views, most_idle_slots(), max_rows)?;
+    let is_more = folded.is_more || refusals == i64::from(max_rows);
+    Ok(Folded { rows: folded.rows + refusals, is_more })
+}
+
+/// How many idle counter slots folding borrows at most. The other half stays free for writers.
+fn most_idle_slots() -> usize {
+    usize::try_from(settings::counter_slots() / 2).unwrap_or(0).max(1)
 }
 
 /// Moves at most `max_rows` rows of each table from idle counter slots into slot 0, if that is free. The
@@ -221,8 +232,7 @@ fn borrow_idle_slots(
     max_rows: i32,
 ) -> Result<(Vec<i32>, bool), ErrorReport> {
     let max_rows = i64::from(max_rows);
-    // The other half stays free for writers.
-    let most = usize::try_from(settings::counter_slots() / 2).unwrap_or(0).max(1);
+    let most = most_idle_slots();
     let (mut idle, mut tried, mut found) = (Vec::new(), Vec::new(), 0);
     loop {
         let arguments = [epoch.into_datum(), max_rows.into_datum(), tried.clone().into_datum()];

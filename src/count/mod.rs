@@ -2,7 +2,7 @@
 //!
 //! `trigger` puts the rows of a statement into a `tally`. `pending` holds the tally until the transaction
 //! commits. `counters` and `visitors` write it into the aggregates. `state` says which page views are
-//! counted. `fold` and `sweep` keep the aggregates small.
+//! counted. `fold` and `sweep` keep the aggregates small. `refusal_totals` counts what was not recorded.
 
 pub mod caches;
 pub mod counters;
@@ -10,6 +10,7 @@ pub mod fold;
 pub mod loss;
 pub mod page_view;
 pub mod pending;
+pub mod refusal_totals;
 pub mod sites;
 pub mod slots;
 pub mod state;

@@ -58,22 +58,27 @@ pub fn id_of(name: Option<&[u8]>) -> Result<SiteId, ErrorReport> {
     let name = name.ok_or_else(|| {
         error::null_argument("site", "Pass the name of a site, or leave it out for the first one.")
     })?;
+    find(name)?.ok_or_else(|| error::unknown_site(&datum::utf8_from_text(name)))
+}
+
+/// The same; `None` if there is no such site.
+pub fn find(name: &[u8]) -> Result<Option<SiteId>, ErrorReport> {
     if name.is_empty() {
-        return Ok(FIRST_SITE);
+        return Ok(Some(FIRST_SITE));
     }
     let known = KNOWN.with_borrow(|known| known.as_ref().and_then(|known| known.ids.get(name).copied()));
-    if let Some(id) = known {
-        return Ok(id);
+    if known.is_some() {
+        return Ok(known);
     }
     let is_it = (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(name));
     let (id, is_current) = first(SITES, c"sites_name_key", is_it)?;
-    let id = id.ok_or_else(|| error::unknown_site(&datum::utf8_from_text(name)))?;
+    let Some(id) = id else { return Ok(None) };
     if is_current {
         remember(|known| {
             known.ids.insert(name.into(), id);
         })?;
     }
-    Ok(id)
+    Ok(Some(id))
 }
 
 /// Checks that a page view may come in for the site with an id, by what is committed now, with this transaction's own changes.

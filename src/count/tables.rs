@@ -17,6 +17,7 @@ macro_rules! table {
         key: $keys:expr, $key:literal,
         may_be_unlogged: $may_be_unlogged:literal,
         checks: $checks:literal,
+        $(is_insert_only: $is_insert_only:literal,)?
         older: $older:expr,
         1 $first_kind:ident $first:literal $first_type:ident,
         $($n:literal $kind:ident $column:literal $type:ident,)*
@@ -35,6 +36,7 @@ macro_rules! table {
             key: &$keys,
             may_be_unlogged: $may_be_unlogged,
             checks: $checks,
+            is_insert_only: false $(|| $is_insert_only)?,
             older: $older,
             insert: Statement::new(
                 concat!(
@@ -69,6 +71,7 @@ macro_rules! table {
         };
     };
 }
+pub(crate) use table;
 
 table! {
     /// A counter for each path and counter slot.
@@ -205,6 +208,22 @@ table! {
     2 column "epoch" INT8OID,
     3 column "views" INT8OID,
     tid 4
+}
+
+table! {
+    /// A count of refusals for each site, day, reason and counter slot. A crash that empties it is the owner's choice: a call
+    /// must not fail for it.
+    pub REFUSAL_TOTALS: "refusal_totals",
+    key: [1, 2, 3, 4], "site_id, day, reason, slot",
+    may_be_unlogged: true,
+    checks: 0,
+    older: None,
+    1 column "site_id" INT2OID,
+    2 column "day" DATEOID,
+    3 column "reason" TEXTOID,
+    4 column "slot" INT4OID,
+    5 column "refusals" INT8OID,
+    tid 6
 }
 
 table! {

@@ -16,7 +16,7 @@ use crate::pg::locks::{Class, Lock};
 use crate::pg::spi::Connection;
 use crate::pg::transaction::{Failure, as_owner, in_transaction};
 use crate::pg::{bgworker, catalog};
-use crate::record::heartbeat;
+use crate::record::{heartbeat, salts};
 use crate::settings;
 
 /// The `backend_type` in `pg_stat_activity`.
@@ -121,6 +121,7 @@ fn maintain() -> Result<(), Failure> {
     repeat(page_views, |connection| {
         Ok(heartbeat::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
     })?;
+    in_transaction(|| step::in_backfill_context(page_views, |_| salts::erase_old()))?;
     if !is_attended {
         // No worker slot is left for a backfill worker, so this process runs the backfill itself.
         worker::serve()?;

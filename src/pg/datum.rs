@@ -59,6 +59,48 @@ pub fn text_from_utf8(string: &str) -> pg_sys::Datum {
     }))
 }
 
+/// The same for what a visitor has written: `?` stands for each character that the encoding of the database does not have.
+pub fn text_from_utf8_with_substitutes(string: &str) -> pg_sys::Datum {
+    let utf8 = pg_sys::pg_enc::PG_UTF8 as i32;
+    // SAFETY: a plain integer of this process.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+    if string.is_ascii() || encoding == utf8 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 {
+        return text_from_utf8(string);
+    }
+    // SAFETY: a look-up in a system cache; the callers run in a transaction.
+    let conversion = unsafe { pg_sys::FindDefaultConversionProc(utf8, encoding) };
+    if conversion == pg_sys::InvalidOid {
+        return text_from_utf8(string); // which raises the server's own error
+    }
+    let (mut rest, mut output) = (string, Vec::with_capacity(string.len()));
+    while !rest.is_empty() {
+        // No encoding of the server takes more bytes for a character than this, and one for the NUL at the end.
+        let mut room = vec![0; rest.len() * 4 + 1];
+        // SAFETY: both lengths are those of the slices. The conversion stops at the first character that it cannot convert, and
+        // returns how many bytes it has converted.
+        let converted = unsafe {
+            pg_sys::pg_do_encoding_conversion_buf(
+                conversion,
+                utf8,
+                encoding,
+                rest.as_ptr().cast_mut(),
+                i32::try_from(rest.len()).unwrap_or(i32::MAX),
+                room.as_mut_ptr(),
+                i32::try_from(room.len()).unwrap_or(i32::MAX),
+                true,
+            )
+        };
+        output.extend(room.split(|byte| *byte == 0).next().unwrap_or_default());
+        rest = rest.get(usize::try_from(converted).unwrap_or(0)..).unwrap_or("");
+        let mut characters = rest.chars();
+        if characters.next().is_some() {
+            output.push(b'?');
+        }
+        rest = characters.as_str();
+    }
+    text(&output)
+}
+
 /// What the server converts a text to: the text itself, or a copy that ends in NUL.
 fn converted(bytes: &[u8], convert: impl FnOnce(*const c_char, i32, i32) -> *mut c_char) -> &[u8] {
     // A text is shorter than 1 GB, so its length fits an i32.

@@ -4,7 +4,7 @@
 //! Locks of `Run` and `Maintenance` can be held by a process, beyond its transactions. All others end with
 //! the transaction, and a rollback to a savepoint releases those taken since.
 //!
-//! All code takes locks in one order: session, `page_views`, gate, rows of `sessions`, counters. A counter
+//! All code takes locks in one order: session or forget, `page_views`, gate, rows of `sessions`, counters. A counter
 //! slot is never waited for. A step of a backfill writes the state row last; a TRUNCATE writes it with
 //! `page_views` locked.
 
@@ -37,6 +37,11 @@ pub enum Class {
     Session = 0x5305,
     /// One maintenance at a time: a maintenance worker holds it until it exits.
     Maintenance = 0x5306,
+    /// `forget_session()`: one at a time, to the end of its transaction.
+    Forget = 0x5307,
+    /// One lasting write at a time (`heap_table/lasting.rs`); the key says of what. Released right after the write, and with
+    /// nothing waited for in between. So it comes after all other locks.
+    Lasting = 0x5308,
 }
 
 /// Whether other processes may hold the lock, too.

@@ -44,6 +44,17 @@ pub fn without_own_changes<R>(
     }
 }
 
+/// Runs `work` with a snapshot that shows what is committed now, with this transaction's own changes, at any isolation level.
+pub fn with_latest<R>(work: impl FnOnce(pg_sys::Snapshot) -> R) -> R {
+    // SAFETY: the callers run in a transaction. An error aborts it, which releases the snapshot.
+    unsafe {
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let result = work(snapshot);
+        pg_sys::UnregisterSnapshot(snapshot);
+        result
+    }
+}
+
 /// Notes that this transaction updated a row on top of a version that its snapshot does not show. The
 /// transaction's own reads would mix the two.
 pub fn note_newer_than_snapshot() {

@@ -92,6 +92,41 @@ pub unsafe fn file_of(relation: pg_sys::Relation) -> pg_sys::Oid {
     }
 }
 
+/// `InvalidSubTransactionId`, which pgrx does not have.
+const NO_SUBTRANSACTION: pg_sys::SubTransactionId = 0;
+
+/// Whether changes of the relation are written to the log. With `wal_level = minimal` those of a relation that this transaction
+/// has made are not, and then none may be.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn needs_log(relation: pg_sys::Relation) -> bool {
+    // SAFETY: the caller guarantees that the relation is open.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let new_file = (*relation).rd_firstRelfilenodeSubid;
+        #[cfg(not(feature = "pg15"))]
+        let new_file = (*relation).rd_firstRelfilelocatorSubid;
+        let is_new = (*relation).rd_createSubid != NO_SUBTRANSACTION || new_file != NO_SUBTRANSACTION;
+        (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
+            && (!is_new || pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32)
+    }
+}
+
+/// The sequence of an identity column.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn identity_sequence(relation: pg_sys::Relation, column: i16) -> pg_sys::Oid {
+    // SAFETY: the caller guarantees that the relation is open; a missing sequence is InvalidOid.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::getIdentitySequence((*relation).rd_id, column, true);
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        return pg_sys::getIdentitySequence(relation, column, true);
+    }
+}
+
 /// Begins an index scan of a table.
 ///
 /// # Safety

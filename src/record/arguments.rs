@@ -22,6 +22,8 @@ pub const SESSION_ID: Argument = Argument {
     limit: 128,
     hint: "Pass an id that the site keeps for the visitor, such as a cookie's value.",
 };
+/// As `SESSION_ID`, in an event.
+pub const EVENT_SESSION: Argument = Argument { name: "key \"session\" of the event", ..SESSION_ID };
 pub const PAGE_TYPE: Argument = Argument {
     name: "page_type",
     limit: 64,
@@ -31,6 +33,12 @@ pub const CITY: Argument =
     Argument { name: "city", limit: 256, hint: "Pass a name, or NULL if it is not known." };
 pub const COUNTRY: Argument =
     Argument { name: "country", limit: 256, hint: "Pass a name, or NULL if it is not known." };
+
+impl Argument {
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+}
 
 pub fn required<'a>(argument: &Argument, text: Option<&'a [u8]>) -> Result<&'a [u8], ErrorReport> {
     match optional(argument, text)? {
@@ -62,4 +70,16 @@ pub fn degrees(name: &str, value: Option<f64>, limit: i32) -> Result<Option<f64>
 pub fn now() -> pg_sys::Datum {
     // SAFETY: `GetCurrentTimestamp` only reads the clock.
     pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() })
+}
+
+/// The UTC day of the clock, in days since 2000-01-01.
+pub fn today() -> i32 {
+    day_of(now().value() as i64)
+}
+
+/// The UTC day of a `timestamptz`, in days since 2000-01-01.
+pub fn day_of(time: i64) -> i32 {
+    const DAY: i64 = 86_400_000_000;
+    // A time of PostgreSQL is within some millions of days.
+    i32::try_from(time.div_euclid(DAY)).unwrap_or(i32::MAX)
 }

@@ -6,7 +6,8 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::backfill::requests;
 use crate::count::sites::{self, FIRST_SITE};
-use crate::pg::spi::{self, SnapshotKind, Statement};
+use crate::count::tally::SiteId;
+use crate::pg::spi::{self, Rows, SnapshotKind, Statement};
 use crate::pg::{datum, fmgr};
 use crate::record::arguments::{CITY, COUNTRY, CURRENT_PATH, SESSION_ID, degrees, now, optional, required};
 use crate::{error, settings};
@@ -71,6 +72,15 @@ static REMOVE_STALE: Statement = Statement::new(
     &[pg_sys::TIMESTAMPTZOID, pg_sys::FLOAT8OID, pg_sys::INT4OID],
 );
 
+/// A heartbeat dated after now, which somebody wrote into the table, does not keep a session active.
+static LEAVE: Statement = Statement::new(
+    "DELETE FROM site_stats.active_sessions AS a
+      WHERE a.site_id = $1
+          AND a.session_id = $2
+          AND (a.last_seen_at <= $3 OR a.last_seen_at > pg_catalog.clock_timestamp())",
+    &[pg_sys::INT2OID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
+);
+
 fmgr::sql_function!(heartbeat_wrapper, pg_finfo_heartbeat_wrapper, heartbeat);
 
 /// Notes that a session is on a page now, and removes a few stale sessions.
@@ -96,20 +106,6 @@ fn heartbeat(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datu
     };
     // SAFETY: as above.
     let site = unsafe { fmgr::newer_text_argument(call, 6) };
-    beat(session_id, current_path, city, country, latitude, longitude, site)
-        .map(|answer| datum::text(answer.as_bytes()))
-}
-
-/// `site` is `None` where the tables are those of version 0.2.0, which has no sites.
-fn beat(
-    session_id: Option<&[u8]>,
-    current_path: Option<&[u8]>,
-    city: Option<&[u8]>,
-    country: Option<&[u8]>,
-    latitude: Option<f64>,
-    longitude: Option<f64>,
-    site: Option<Option<&[u8]>>,
-) -> Result<&'static str, ErrorReport> {
     error::require_writable(c"site_stats.heartbeat()");
     let session_id = required(&SESSION_ID, session_id)?;
     let current_path = required(&CURRENT_PATH, current_path)?;
@@ -117,31 +113,83 @@ fn beat(
     let country = optional(&COUNTRY, country)?;
     let latitude = degrees("latitude", latitude, 90)?;
     let longitude = degrees("longitude", longitude, 180)?;
-    let (latitude, longitude) = latitude.zip(longitude).unzip();
     let site_id = site.map_or(Ok(FIRST_SITE), sites::id_of)?;
     requests::resume_if_due();
+    let beat = Beat {
+        city,
+        country,
+        place: latitude.zip(longitude),
+        ..Beat::new(site_id, session_id, current_path)
+    };
+    let answer = match site {
+        Some(_) => note(&beat),
+        None => note_by(&beat, |connection, row| {
+            BEAT_WITHOUT_SITE.run(connection, SnapshotKind::Current, row.get(..8).unwrap_or(row))
+        }),
+    }?;
+    Ok(datum::text(answer.as_bytes()))
+}
 
+/// A heartbeat to be noted. What a site passes has been checked.
+pub struct Beat<'b> {
+    pub site_id: SiteId,
+    pub session_id: &'b [u8],
+    pub current_path: &'b [u8],
+    pub city: Option<&'b [u8]>,
+    pub country: Option<&'b [u8]>,
+    /// Degrees north and degrees east.
+    pub place: Option<(f64, f64)>,
+    /// When it was, not after now; `None` for now.
+    pub at: Option<i64>,
+}
+
+impl<'b> Beat<'b> {
+    /// A heartbeat of now, from nowhere.
+    pub fn new(site_id: SiteId, session_id: &'b [u8], current_path: &'b [u8]) -> Self {
+        Beat { site_id, session_id, current_path, city: None, country: None, place: None, at: None }
+    }
+}
+
+/// Notes a heartbeat, and removes a few stale sessions.
+pub fn note(beat: &Beat) -> Result<&'static str, ErrorReport> {
+    note_by(beat, |connection, row| BEAT.run(connection, SnapshotKind::Current, row))
+}
+
+/// As `note`. `upsert` gets the row, and returns a row if it has written one.
+fn note_by(
+    beat: &Beat,
+    upsert: impl for<'c> FnOnce(&'c spi::Connection, &[Option<pg_sys::Datum>]) -> Result<Rows<'c>, ErrorReport>,
+) -> Result<&'static str, ErrorReport> {
     spi::connect(|connection| {
+        let (latitude, longitude) = beat.place.unzip();
         let row = [
-            Some(datum::text(session_id)),
-            Some(datum::text(current_path)),
-            Some(now()),
+            Some(datum::text(beat.session_id)),
+            Some(datum::text(beat.current_path)),
+            Some(beat.at.map_or_else(now, pg_sys::Datum::from)),
             Some(seconds(settings::heartbeat_window())),
-            city.map(datum::text),
-            country.map(datum::text),
+            beat.city.map(datum::text),
+            beat.country.map(datum::text),
             latitude.map(float),
             longitude.map(float),
-            Some(site_id.into()),
+            Some(beat.site_id.into()),
         ];
-        let beat = match site {
-            Some(_) => BEAT.run(connection, SnapshotKind::Current, &row)?,
-            None => BEAT_WITHOUT_SITE.run(connection, SnapshotKind::Current, &row[..8])?,
-        };
-        if beat.is_empty() {
+        if upsert(connection, &row)?.is_empty() {
             return Ok("duplicate");
         }
         remove_stale(connection, STALE_PER_HEARTBEAT)?;
         Ok("recorded")
+    })
+}
+
+/// Removes a session from the active ones, unless it was seen after the time that it left. `None` for now.
+///
+/// Returns `recorded`, or `duplicate` if it is not there.
+pub fn leave(site_id: SiteId, session_id: &[u8], at: Option<i64>) -> Result<&'static str, ErrorReport> {
+    let time = at.map_or_else(now, pg_sys::Datum::from);
+    let arguments = [site_id.into(), datum::text(session_id), time].map(Some);
+    spi::connect(|connection| {
+        let removed = LEAVE.run(connection, SnapshotKind::Current, &arguments)?.len();
+        Ok(if removed > 0 { "recorded" } else { "duplicate" })
     })
 }
 

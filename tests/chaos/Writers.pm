@@ -4,6 +4,8 @@
 # so writers keep to one order. A statement locks the rows that it changes in the order of their ids. A
 # transaction of several statements writes page views of one session, changes no rows but its own, and takes
 # ids that no other transaction takes. In it, record_page_view() comes first and heartbeat() last.
+#
+# There are four sites. The last one, "spare", is deleted and made anew, so whoever names it must expect that it is gone.
 
 package Writers;
 
@@ -11,7 +13,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
-our @EXPORT_OK = qw(between chance gate_holder history pick transaction);
+our @EXPORT_OK = qw(between chance gate_holder history pick sites transaction);
 
 my $views    = 'site_stats.page_views';
 my $sequence = q('site_stats.page_views_id_seq');
@@ -51,6 +53,12 @@ sub pick
 
 # Few paths are popular and most are not.
 sub visitor { return sprintf "'s%d'", chance(0.1) ? between(1_000, 9_999) : int 300 * rand()**2 }
+# The number in a visitor's id decides on the site, where several statements are of one visitor. The same id is another
+# visitor on another site.
+sub site_of { my ($visitor) = @_; return $visitor =~ /(\d)'$/ && $1 > 6 ? $1 - 6 : 1 }
+sub site { return (pick([ [ 6, 1 ], [ 2, 2 ], [ 2, 3 ], [ 1, 'COALESCE((SELECT t.id FROM site_stats.sites AS t WHERE t.name = $$spare$$), 1)' ] ]))[0] }
+sub site_name { return (pick([ [ 6, q('') ], [ 2, q('shop') ], [ 2, q('blog') ], [ 1, q('spare') ] ]))[0] }
+sub name_of { my ($visitor) = @_; return (q(''), q(''), q('shop'), q('blog'))[ site_of($visitor) ] }
 sub path { return sprintf "'/p%d'", chance(0.02) ? between(100, 999) : int 53 * rand()**2 }
 sub day { return chance(0.3) ? 'DEFAULT' : time_of_day() }
 sub time_of_day { return sprintf "'2025-%02d-%02d %02d:30+00'", between(1, 2), between(1, 28), between(0, 23) }
@@ -97,7 +105,7 @@ sub made_up
 {
 	my ($rows, $id) = @_;
 	return sprintf q(SELECT %s'/p' || i * %d %% %d, 'page', 's' || i * %d %% 300,
-			'2025-01-01 00:00+00'::timestamptz + i * %d %% 3456000 * interval '1 second'
+			'2025-01-01 00:00+00'::timestamptz + i * %d %% 3456000 * interval '1 second', (ARRAY[1, 1, 1, 2, 3])[1 + i %% 5]
 		FROM generate_series(1::bigint, %s) AS i),
 	  $id, between(1, 9_999), chance(0.2) ? 997 : 53, between(1, 9_999), between(1, 999_999), $rows;
 }
@@ -107,23 +115,33 @@ sub made_up
 sub insert
 {
 	my ($visitor) = @_;
-	return sprintf q(INSERT INTO %s (path, page_type, session_id, viewed_at) VALUES (%s, '%s', %s, %s);),
-	  $views, path(), (qw(page blog home))[ between(0, 2) ], $visitor || visitor(), day();
+	return sprintf q(INSERT INTO %s (path, page_type, session_id, viewed_at, site_id) VALUES (%s, '%s', %s, %s, %s);),
+	  $views, path(), (qw(page blog home))[ between(0, 2) ], $visitor || visitor(), day(), $visitor ? site_of($visitor) : site();
 }
 
-sub insert_many { return sprintf "INSERT INTO $views (path, page_type, session_id, viewed_at) %s;", made_up(between(2, 120), '') }
+# A page view from an origin that others have, or from one of its own. The statement has locked the table before it looks
+# for the origin, so the origin stays.
+sub insert_with_origin
+{
+	my $new = chance(0.4);
+	return sprintf q(%s INSERT INTO %s (path, session_id, viewed_at, site_id, origin_id) SELECT %s, %s, %s, %s, %s;),
+	  $new ? q(WITH o AS (INSERT INTO site_stats.origins (source) VALUES ('somewhere') RETURNING id)) : '', $views, path(), visitor(),
+	  time_of_day() . '::timestamptz', site(),
+	  $new ? '(SELECT o.id FROM o)' : sprintf '(SELECT max(o.id) FROM site_stats.origins AS o WHERE o.id <= %.6f * (SELECT max(m.id) FROM site_stats.origins AS m))', rand;
+}
+
+sub insert_many { return sprintf "INSERT INTO $views (path, page_type, session_id, viewed_at, site_id) %s;", made_up(between(2, 120), '') }
 
 # Brings back the rows that a TRUNCATE and the deletions took.
 sub insert_missing
 {
-	return sprintf "INSERT INTO $views (path, page_type, session_id, viewed_at) %s;",
+	return sprintf "INSERT INTO $views (path, page_type, session_id, viewed_at, site_id) %s;",
 	  made_up("(SELECT 100 + greatest(0, $HISTORY - count(*)) / 2 FROM ONLY $views)", '');
 }
 
 sub insert_twice
 {
-	my $visitor = visitor();
-	my ($first, $second) = (insert($visitor), insert($visitor));
+	my ($first, $second) = (insert(), insert());
 	$first =~ s/;$//;
 	return "WITH first AS ($first RETURNING id) $second";
 }
@@ -136,20 +154,20 @@ sub copy
 	my @ids = $with_ids ? sort { $a <=> $b } map { unused_id() } 1 .. between(1, 20) : (undef) x between(1, 60);
 	for my $id (@ids)
 	{
-		my @row = map { s/^'|'$//gr } path(), 'page', visitor(), time_of_day();
+		my @row = map { s/^'|'$//gr } path(), 'page', visitor(), time_of_day(), between(1, 3);
 		$rows .= join("\t", $id // (), @row) . "\n";
 	}
 	open my $handle, '>', $file or die "could not write $file: $!\n";
 	print $handle $rows;
 	close $handle or die "could not write $file: $!\n";
-	return sprintf "COPY $views (%spath, page_type, session_id, viewed_at) FROM '$file';", $with_ids ? 'id, ' : '';
+	return sprintf "COPY $views (%spath, page_type, session_id, viewed_at, site_id) FROM '$file';", $with_ids ? 'id, ' : '';
 }
 
 # Many ids at once that a backfill has still to count.
 sub insert_into_range
 {
-	return sprintf q(INSERT INTO %s (id, path, session_id, viewed_at) OVERRIDING SYSTEM VALUE
-		SELECT m.id, '/p' || m.id %% 53, 's' || m.id * %d %% 300, %s
+	return sprintf q(INSERT INTO %s (id, path, session_id, viewed_at, site_id) OVERRIDING SYSTEM VALUE
+		SELECT m.id, '/p' || m.id %% 53, 's' || m.id * %d %% 300, %s, 1 + m.id %% 3
 		FROM (
 			SELECT (s.cursor + floor(%.6f * (s.target - s.cursor))::bigint) / %d * %d + i / %d * %d + i %% %d AS id, s.cursor, s.target
 			FROM site_stats.backfill_state AS s, generate_series(0, %d) AS i
@@ -164,15 +182,15 @@ sub insert_into_range
 sub insert_unused
 {
 	my ($visitor) = @_;
-	return sprintf 'INSERT INTO %s (id, path, session_id, viewed_at) OVERRIDING SYSTEM VALUE VALUES (%d, %s, %s, %s);',
-	  $views, unused_id(), path(), $visitor || visitor(), time_of_day();
+	return sprintf 'INSERT INTO %s (id, path, session_id, viewed_at, site_id) OVERRIDING SYSTEM VALUE VALUES (%d, %s, %s, %s, %s);',
+	  $views, unused_id(), path(), $visitor || visitor(), time_of_day(), $visitor ? site_of($visitor) : site();
 }
 
 sub upsert
 {
-	return sprintf q(INSERT INTO %s AS v (id, path, session_id, viewed_at) OVERRIDING SYSTEM VALUE
-		SELECT m.id, %s, %s, %s::timestamptz FROM (SELECT %s AS id) AS m WHERE m.id > 0
-		ON CONFLICT (id) DO UPDATE SET %s;), $views, path(), visitor(), time_of_day(), someone(), assignment();
+	return sprintf q(INSERT INTO %s AS v (id, path, session_id, viewed_at, site_id) OVERRIDING SYSTEM VALUE
+		SELECT m.id, %s, %s, %s::timestamptz, %s FROM (SELECT %s AS id) AS m WHERE m.id > 0
+		ON CONFLICT (id) DO UPDATE SET %s;), $views, path(), visitor(), time_of_day(), site(), someone(), assignment();
 }
 
 sub merge
@@ -186,7 +204,8 @@ sub merge
 # New values of one column or of several.
 sub assignment
 {
-	my @columns = (sub { 'path = ' . path() }, sub { 'session_id = ' . visitor() }, sub { 'viewed_at = ' . time_of_day() });
+	my @columns = (
+		sub { 'path = ' . path() }, sub { 'session_id = ' . visitor() }, sub { 'viewed_at = ' . time_of_day() }, sub { 'site_id = ' . site() });
 	my @chosen = grep { chance(0.5) } @columns;
 	return join ', ', map { $_->() } @chosen ? @chosen : $columns[0];
 }
@@ -263,12 +282,38 @@ sub exceptions
 	END $do$;), map { statements($visitor) } 1 .. 6;
 }
 
-sub record { return sprintf q(SELECT site_stats.record_page_view(%s, 'page', %s);), path(), $_[0] || visitor() }
+sub record
+{
+	my ($visitor) = @_;
+	return sprintf q(SELECT site_stats.record_page_view(%s, 'page', %s, %s);), path(), $visitor || visitor(), $visitor ? name_of($visitor) : site_name();
+}
 
 sub beat
 {
-	return sprintf q(SELECT site_stats.heartbeat(%s, %s, 'Lisbon', 'Portugal', %.1f, -9.1);), $_[0] || visitor(), path(), 38 + rand;
+	my ($visitor) = @_;
+	return sprintf q(SELECT site_stats.heartbeat(%s, %s, 'Lisbon', 'Portugal', %.1f, -9.1, %s);), $visitor || visitor(), path(), 38 + rand,
+	  $visitor ? name_of($visitor) : site_name();
 }
+
+sub forget { return sprintf 'SELECT site_stats.forget_session(%s, %s);', visitor(), site_name() }
+
+sub remove_old
+{
+	return sprintf q(SELECT site_stats.remove_page_views(%s, %d);), chance(0.2) ? q('2025-01-05 00:00+00') : q('2025-01-02 00:00+00'), between(0, 200);
+}
+
+# The sites, where there are none yet. For run.pl.
+sub sites { return q(INSERT INTO site_stats.sites (name) VALUES ('shop'), ('blog'), ('spare');) }
+
+# A site that goes with its page views, and another one of its name. It does not wait long for other transactions.
+sub replace_site
+{
+	return join "\n", 'BEGIN;', q(SET LOCAL lock_timeout = '800ms';), q(DELETE FROM site_stats.sites WHERE name = 'spare';),
+	  chance(0.9) ? q(INSERT INTO site_stats.sites (name) VALUES ('spare') ON CONFLICT (name) DO NOTHING;) : (), (chance(0.7) ? 'COMMIT;' : 'ROLLBACK;');
+}
+
+# Another one where there is none.
+sub add_site { return q(INSERT INTO site_stats.sites (name) VALUES ('spare') ON CONFLICT (name) DO NOTHING;) }
 
 # One statement under a snapshot that may be older than the rows it finds, then a read of its own work.
 sub one_snapshot
@@ -317,7 +362,7 @@ sub gate_holder
 sub history
 {
 	return join "\n", 'BEGIN;', 'SET LOCAL session_replication_role = replica;',
-	  sprintf('INSERT INTO %s (id, path, page_type, session_id, viewed_at) OVERRIDING SYSTEM VALUE %s;', $views, made_up($HISTORY, "$STEP * i, ")),
+	  sprintf('INSERT INTO %s (id, path, page_type, session_id, viewed_at, site_id) OVERRIDING SYSTEM VALUE %s;', $views, made_up($HISTORY, "$STEP * i, ")),
 	  "SELECT FROM setval($sequence, $LAST_ID);", 'COMMIT;', "VACUUM ANALYZE $views;";
 }
 
@@ -334,6 +379,8 @@ sub transaction
 			[ 7, 'several statements' ], [ 6, 'savepoints' ],       [ 4, 'exception blocks' ], [ 0.6, 'prepared' ],
 			[ 6, 'record_page_view' ],   [ 5, 'heartbeat' ],        [ 4, 'repeatable read' ], [ 3, 'serializable' ],
 			[ 1, 'refill' ],             [ 0.04, 'truncate' ],      [ 2, 'read own writes' ],
+			[ 3, 'insert with origin' ], [ 3, 'forget_session' ],   [ 2, 'remove_page_views' ],
+			[ 0.3, 'site replaced' ],    [ 0.3, 'site added' ],
 		]);
 	my %makers = (
 		'insert'             => \&insert,
@@ -354,6 +401,11 @@ sub transaction
 		'prepared'           => sub { prepared($name) },
 		'record_page_view'   => \&record,
 		'heartbeat'          => \&beat,
+		'insert with origin' => \&insert_with_origin,
+		'forget_session'     => \&forget,
+		'remove_page_views'  => \&remove_old,
+		'site replaced'      => \&replace_site,
+		'site added'         => \&add_site,
 		'repeatable read'    => sub { one_snapshot('REPEATABLE READ', $folder, $compare) },
 		'serializable'       => sub { one_snapshot('SERIALIZABLE', $folder, $compare) },
 		'refill'             => \&insert_missing,
@@ -361,13 +413,16 @@ sub transaction
 		# The first read counts the writes, and answers as of its call. A statement that begins later sees them in
 		# its snapshot.
 		'read own writes'    => sub { join "\n", 'BEGIN;', statements(visitor()), 'SELECT FROM site_stats.get_stats();', $compare, ending() });
+	# Any statement may name the spare site, which may have gone since the statement looked for it.
 	my %may = (
 		'copy with ids'     => ['23505'],
 		'insert into range' => ['23505'],
 		'repeatable read'   => [ '40001', '23505' ],
 		'serializable'      => [ '40001', '23505' ],
-		'truncate'          => ['55P03']);
-	return { kind => $kind, sql => $makers{$kind}->(), may => { map { $_ => 1 } @{ $may{$kind} || [] } } };
+		'truncate'          => ['55P03'],
+		'forget_session'    => ['55P03'],
+		'site replaced'     => ['55P03']);
+	return { kind => $kind, sql => $makers{$kind}->(), may => { map { $_ => 1 } qw(22023 23503), @{ $may{$kind} || [] } } };
 }
 
 1;

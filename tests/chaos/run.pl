@@ -21,7 +21,7 @@ use Time::HiRes qw(sleep time);
 
 use Faults qw(disturbance fault);
 use Sessions;
-use Writers qw(between history pick transaction);
+use Writers qw(between history pick sites transaction);
 
 my ($programs, $data, $sockets, $log, $seed, $cycles) = @ARGV;
 die "usage: run.pl FOLDER_OF_PROGRAMS DATA_FOLDER SOCKET_FOLDER SERVER_LOG SEED CYCLES\n" unless defined $cycles;
@@ -321,7 +321,7 @@ sub gather
 
 sub prepare
 {
-	get('control', 'extension', 'CREATE EXTENSION site_stats;');
+	get('control', 'extension', 'CREATE EXTENSION site_stats; ' . sites());
 	get('control', 'history', history());
 	get('control', 'begin_backfill', 'SELECT site_stats.begin_backfill(); SELECT site_stats.start_backfill(100);');
 	my ($has_fault_points) = get('control', 'fault points', q(LOAD 'site_stats'; SELECT count(*) FROM pg_settings WHERE name = 'site_stats.fault_point';));

@@ -172,7 +172,7 @@ impl Table {
     ///
     /// # Safety
     /// The row must be at this tid of this table.
-    unsafe fn take_back(&mut self, tid: pg_sys::ItemPointerData) -> Result<(), ErrorReport> {
+    pub(super) unsafe fn take_back(&mut self, tid: pg_sys::ItemPointerData) -> Result<(), ErrorReport> {
         // SAFETY: the caller guarantees a row at the tid. A command cannot delete its own row, so the next
         // command does.
         unsafe {
@@ -265,7 +265,7 @@ impl Table {
         }
     }
 
-    fn indexes(&mut self) -> &Indexes {
+    pub(super) fn indexes(&mut self) -> &Indexes {
         // SAFETY: the relation is open and locked until `close`, which closes the indexes first.
         self.indexes.get_or_insert_with(|| unsafe { Indexes::open(self.relation) })
     }

@@ -27,6 +27,8 @@ pub struct Definition {
     pub may_be_unlogged: bool,
     /// The CHECK constraints of the install script.
     pub checks: u16,
+    /// Whether rows are only ever inserted: a trigger for anything else does not matter then.
+    pub is_insert_only: bool,
     /// The table as an older version of the extension made it: it may lack the last columns, and the first ones of the key.
     pub older: Option<&'static Definition>,
     /// Takes a value for each column, and returns all columns as they are stored.
@@ -252,7 +254,14 @@ unsafe fn has_own_rules(relation: pg_sys::Relation, definition: &Definition) -> 
         });
         let count = usize::try_from((*description).natts).unwrap_or(0);
         let mut own_columns = (definition.columns.len()..count).map(|n| &*version::attribute(description, n));
-        !(*relation).trigdesc.is_null()
+        let has_trigger = (*relation).trigdesc.as_ref().is_some_and(|triggers| {
+            !definition.is_insert_only
+                || triggers.trig_insert_before_row
+                || triggers.trig_insert_after_row
+                || triggers.trig_insert_before_statement
+                || triggers.trig_insert_after_statement
+        });
+        has_trigger
             || !(*relation).rd_rules.is_null()
             || (*(*relation).rd_rel).relispartition
             || has_own_constraint

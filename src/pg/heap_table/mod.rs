@@ -27,6 +27,7 @@ mod blocks;
 mod change;
 pub mod definition;
 mod find;
+mod lasting;
 mod statement;
 
 /// The value of a column of the primary key.

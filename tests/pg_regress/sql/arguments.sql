@@ -21,6 +21,16 @@ INSERT INTO hostile VALUES
     ('date', NULL), ('date', 'infinity'), ('date', '-infinity'), ('date', '4713-01-01 BC'), ('date', '5874897-12-31'),
     ('date', '1969-12-31'), ('date', '1970-01-01'), ('date', '10000-01-01'),
     ('date', '2000-02-29'),
+    ('timestamptz', NULL), ('timestamptz', 'infinity'), ('timestamptz', '-infinity'), ('timestamptz', '4713-01-01 BC'),
+    ('timestamptz', '294276-12-31 23:59:59.999999+00'), ('timestamptz', '1970-01-01 00:00+00'),
+    ('inet', NULL), ('inet', '192.0.2.1'), ('inet', '0.0.0.0'), ('inet', '::'), ('inet', '::ffff:192.0.2.1'),
+    ('inet', '10.0.0.0/8'), ('inet', '2001:db8::/32'), ('inet', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/0'),
+    ('jsonb', NULL), ('jsonb', 'null'), ('jsonb', '1'), ('jsonb', '"view"'), ('jsonb', '[]'), ('jsonb', '{}'),
+    ('jsonb', '[{"type": "view", "url": "/"}]'), ('jsonb', '{"type": "view"}'), ('jsonb', '{"type": null, "url": "/"}'),
+    ('jsonb', '{"type": "view", "url": "/", "session": {"a": ["b"]}}'), ('jsonb', '{"type": "view", "url": 1e308}'),
+    ('jsonb', '{"type": "view", "url": "/", "at": "infinity"}'), ('jsonb', '{"type": "view", "url": "/", "at": "now"}'),
+    ('jsonb', jsonb_build_object('type', 'view', 'url', repeat('/x', 100000))::text),
+    ('jsonb', jsonb_build_object('type', 'view', 'url', '/', 'title', repeat('é', 7000))::text),
     ('interval', NULL), ('interval', '0'), ('interval', '-1 microsecond'), ('interval', '178000000 years'),
     ('interval', '-178000000 years'), ('interval', '2147483647 days 2147483647 hours'), ('interval', '1 hour'),
     ('double precision', NULL), ('double precision', 'NaN'), ('double precision', 'Infinity'),
@@ -51,6 +61,9 @@ BEGIN
                                 WHEN o.type = 'text'::regtype THEN '/ordinary'
                                 WHEN o.type = 'date'::regtype THEN '2026-01-01'
                                 WHEN o.type = 'interval'::regtype THEN '0'
+                                WHEN o.type = 'timestamptz'::regtype THEN '2026-01-01 00:00:00+00'
+                                WHEN o.type = 'inet'::regtype THEN '192.0.2.1'
+                                WHEN o.type = 'jsonb'::regtype THEN '{"type": "view", "url": "/"}'
                                 ELSE '1'
                             END
                         ) || '::' END || format_type(o.type, NULL),

@@ -102,6 +102,9 @@ AS $$
                 WHEN a.type = 'bigint'::regtype THEN '1::bigint'
                 WHEN a.type = 'date'::regtype THEN $q$'2026-01-01'::pg_catalog.date$q$
                 WHEN a.type = 'interval'::regtype THEN $q$'0'::interval$q$
+                WHEN a.type = 'timestamptz'::regtype THEN $q$'2026-01-01 00:00:00+00'::pg_catalog.timestamptz$q$
+                WHEN a.type = 'inet'::regtype THEN $q$'192.0.2.1'::pg_catalog.inet$q$
+                WHEN a.type = 'jsonb'::regtype THEN $q$'{"type": "view", "url": "/"}'::pg_catalog.jsonb$q$
                 WHEN a.type = 'double precision'::regtype THEN '1::double precision'
             END,
             ', ' ORDER BY a.place

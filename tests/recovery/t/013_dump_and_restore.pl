@@ -1,4 +1,4 @@
-# pg_dump carries the page views, their sequence and the titles. The restored database counts the page views
+# pg_dump carries the page views, their sequence, the titles and the refusals. The restored database counts the page views
 # while they are loaded. The copy answers as the original does: before a backfill, during one, and after one.
 
 use strict;
@@ -15,11 +15,15 @@ $node->safe_psql('postgres', 'CREATE DATABASE original');
 create_site($node, 'original', 800);
 $node->safe_psql('original', q(
 	INSERT INTO site_stats.content (path, title, page_type) VALUES ('/p1', 'The first page', 'blog'), ('/p2', 'The second page', 'page');
+	INSERT INTO site_stats.sites (name) VALUES ('shop');
+	SET site_stats.max_views_per_minute = 1;
+	SELECT site_stats.record_page_view('/p' || i, 'page', 'visitor', 'shop') FROM generate_series(1, 3) AS i;
 	SELECT site_stats.heartbeat('visitor', '/p1');));
 
 my $answer = q(
 	SELECT total_page_views, unique_visitors, total_paths, published_posts, published_pages, tracking_since, page_stats,
-		(SELECT string_agg((d)::text, ' ') FROM site_stats.views_by_day() AS d)
+		(SELECT string_agg((d)::text, ' ') FROM site_stats.views_by_day() AS d),
+		(SELECT string_agg((r)::text, ' ') FROM site_stats.refusals(site => 'shop') AS r)
 	FROM site_stats.get_stats());
 
 # Runs a program against the server.
