@@ -161,6 +161,11 @@ SELECT * FROM outcomes(
     'DROP INDEX site_stats.page_views_session_id_viewed_at_idx; '
     'CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views (session_id COLLATE '
     '"default", viewed_at)',
+    'INSERT INTO site_stats.page_views (path, session_id) '
+    'SELECT ''/'', ''Z'' || i FROM generate_series(1, 100) AS i; '
+    'DROP INDEX site_stats.page_views_session_id_viewed_at_idx; '
+    'CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views '
+    '(session_id COLLATE "und-x-icu", viewed_at)',
     'DROP INDEX site_stats.page_views_session_id_viewed_at_idx; '
     'CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views USING hash (session_id)',
     'DROP INDEX site_stats.page_views_session_id_viewed_at_idx; '
@@ -175,6 +180,16 @@ SELECT * FROM outcomes(
     'indisready = false WHERE indexrelid = ''site_stats.page_views_session_id_viewed_at_idx''::regclass; '
     'ALTER TABLE site_stats.page_views SET (fillfactor = 90)'
 );
+
+-- An index that is younger than an update of the same transaction does not lead to the older rows, by which a
+-- session is counted.
+BEGIN;
+DROP INDEX site_stats.page_views_session_id_viewed_at_idx;
+UPDATE site_stats.page_views SET session_id = 'moved' WHERE session_id = 's3' AND id % 2 = 0;
+CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views (session_id, viewed_at);
+SELECT indcheckxmin FROM pg_index WHERE indexrelid = 'site_stats.page_views_session_id_viewed_at_idx'::regclass;
+SELECT * FROM site_stats.check_totals();
+ROLLBACK;
 
 -- The primary key, by which a backfill reads.
 SELECT * FROM outcomes(

@@ -132,6 +132,24 @@ BEGIN
     RETURN NULL;
 END
 $$;
+CREATE FUNCTION fold_more()
+RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM site_stats.fold_totals();
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION begin_more()
+RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM site_stats.begin_backfill();
+    RETURN NULL;
+END
+$$;
 
 SELECT * FROM outcomes(
     'CREATE TRIGGER own BEFORE INSERT OR UPDATE OR DELETE ON site_stats.%I FOR EACH ROW EXECUTE FUNCTION pass()',
@@ -147,6 +165,8 @@ SELECT * FROM outcomes(
     'CREATE TRIGGER own BEFORE DELETE ON site_stats.%I FOR EACH ROW EXECUTE FUNCTION suppress()',
     'CREATE TRIGGER own AFTER INSERT OR UPDATE ON site_stats.%I FOR EACH ROW EXECUTE FUNCTION refuse()',
     'CREATE TRIGGER own AFTER INSERT OR UPDATE ON site_stats.%I FOR EACH ROW EXECUTE FUNCTION count_more()',
+    'CREATE TRIGGER own AFTER INSERT OR UPDATE ON site_stats.%I FOR EACH ROW EXECUTE FUNCTION fold_more()',
+    'CREATE TRIGGER own AFTER INSERT OR UPDATE ON site_stats.%I FOR EACH ROW EXECUTE FUNCTION begin_more()',
     $$INSERT INTO mirror SELECT %1$L, t::text FROM site_stats.%1$I AS t;
     CREATE TRIGGER own AFTER INSERT OR UPDATE OR DELETE ON site_stats.%1$I FOR EACH ROW EXECUTE FUNCTION mirror()$$
 );
@@ -213,6 +233,12 @@ SELECT * FROM outcomes(
     'ALTER TABLE site_stats.%I DROP CONSTRAINT %2$I',
     'ALTER TABLE site_stats.%I DROP CONSTRAINT %2$I, ADD PRIMARY KEY (%3$s)',
     'ALTER TABLE site_stats.%I DROP CONSTRAINT %2$I, ADD PRIMARY KEY (%3$s) INCLUDE (epoch)',
+    'ALTER TABLE site_stats.%I ADD COLUMN i1 integer, ADD COLUMN i2 integer, ADD COLUMN i3 integer, '
+    'ADD COLUMN i4 integer, ADD COLUMN i5 integer, ADD COLUMN i6 integer, ADD COLUMN i7 integer, '
+    'ADD COLUMN i8 integer, ADD COLUMN i9 integer, ADD COLUMN i10 integer, ADD COLUMN i11 integer, '
+    'ADD COLUMN i12 integer, ADD COLUMN i13 integer, ADD COLUMN i14 integer, '
+    'DROP CONSTRAINT %2$I, ADD PRIMARY KEY (%3$s) '
+    'INCLUDE (epoch, i1, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13, i14)',
     'ALTER TABLE site_stats.%I DROP CONSTRAINT %2$I, ADD PRIMARY KEY (%3$s, epoch)',
     'ALTER TABLE site_stats.%I DROP CONSTRAINT %2$I, ADD PRIMARY KEY (epoch, %3$s)',
     'ALTER TABLE site_stats.%I DROP CONSTRAINT %2$I, ADD PRIMARY KEY (%3$s) DEFERRABLE',
@@ -375,7 +401,8 @@ ALTER TABLE site_stats.backfill_state DROP COLUMN own, DROP COLUMN number;
 SELECT * FROM site_stats.check_totals();
 
 DROP FUNCTION mirror() CASCADE;
-DROP FUNCTION pass(), suppress(), change(), refuse(), count_more(), outcomes(text[]), one(anyelement);
+DROP FUNCTION pass(), suppress(), change(), refuse(), count_more(), fold_more(), begin_more();
+DROP FUNCTION outcomes(text[]), one(anyelement);
 DROP PROCEDURE write_page_views();
 DROP TABLE mirror, counted;
 

@@ -326,6 +326,37 @@ COMMIT;
 SELECT path, views FROM site_stats.top_pages();
 SELECT * FROM site_stats.check_totals();
 
+-- An error of the owner's trigger, met where a statement of a deferred trigger ends, says where it comes from.
+CREATE FUNCTION refuse()
+RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE EXCEPTION 'refused' USING ERRCODE = '23514', DETAIL = 'a detail', HINT = 'a hint', COLUMN = 'c';
+END
+$$;
+CREATE TRIGGER own BEFORE INSERT OR UPDATE ON site_stats.path_totals
+FOR EACH ROW WHEN (NEW.path = '/refused') EXECUTE FUNCTION refuse();
+CREATE FUNCTION view_later()
+RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO site_stats.page_views (path, session_id) VALUES ('/refused', 's');
+    RETURN NULL;
+END
+$$;
+CREATE TABLE later (id integer);
+CREATE CONSTRAINT TRIGGER view_later AFTER INSERT ON later INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION view_later();
+\set VERBOSITY default
+INSERT INTO later VALUES (1);
+\set VERBOSITY terse
+DROP TRIGGER own ON site_stats.path_totals;
+SELECT * FROM site_stats.check_totals();
+
+DROP TABLE later;
+DROP FUNCTION view_later(), refuse();
 DROP FUNCTION view_page(text);
 DROP TABLE orders;
 DROP FUNCTION view_order();

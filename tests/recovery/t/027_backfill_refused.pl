@@ -118,12 +118,22 @@ ok_fails('the beginning fails',
 	check_sound($node, $label);
 }
 
+# Without the index by session a transaction keeps its locks: those that all sessions share.
+{
+	my $label = 'many sessions in one transaction, without the index by session';
+	$node->safe_psql('postgres', 'DROP INDEX site_stats.page_views_session_id_viewed_at_idx');
+	is($node->safe_psql('postgres', q(BEGIN; SELECT count(site_stats.record_page_view('/', 'page', 'w' || n)) FROM generate_series(1, 2500) AS n; SELECT count(*) BETWEEN 500 AND 1100 FROM pg_locks; ROLLBACK)),
+		"2500\nt", "$label: a bounded number of locks");
+	$node->safe_psql('postgres', 'CREATE INDEX page_views_session_id_viewed_at_idx ON site_stats.page_views (session_id, viewed_at)');
+}
+
 # Many sessions in one transaction do not fill the lock table of the server, for the others neither.
 {
 	my $label = 'many sessions in one transaction';
 	my $writer = $node->background_psql('postgres');
 	$writer->query_safe(q(BEGIN; SELECT count(site_stats.record_page_view('/p' || n % 7, 'page', 'v' || n)) FROM generate_series(1, 100000) AS n));
 	is($node->safe_psql('postgres', q(SELECT count(*) <= 1100 FROM pg_locks)), 't', "$label: a bounded number of locks");
+	is(sqlstate_of($node, q(SET lock_timeout = '2s'; SELECT site_stats.record_page_view('/', 'page', 'beside'))), '', "$label: no other session waits for it");
 	$writer->query_safe('COMMIT');
 	$writer->quit;
 	is($node->safe_psql('postgres', q(SELECT total_page_views >= 100000, unique_visitors >= 100000 FROM site_stats.get_stats())), 't|t', "$label: all are counted");
