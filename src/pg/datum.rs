@@ -35,6 +35,32 @@ pub unsafe fn text_lossy(datum: pg_sys::Datum) -> String {
     String::from_utf8_lossy(unsafe { text_bytes(datum) }).into_owned()
 }
 
+/// The elements of an array, without NULL: the bytes of each, in the current memory context.
+///
+/// # Safety
+/// `array` must be an array of this type, which is a type of variable length that is stored as a `text` is.
+pub unsafe fn varlena_elements<'a>(array: pg_sys::Datum, element_type: pg_sys::Oid) -> Vec<&'a [u8]> {
+    const VARIABLE: i32 = -1;
+    let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    // SAFETY: the caller guarantees the type. The server makes two arrays of `count` elements.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
+        let alignment = pg_sys::TYPALIGN_INT as c_char;
+        pg_sys::deconstruct_array(
+            array,
+            element_type,
+            VARIABLE,
+            false,
+            alignment,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        let indexes = 0..usize::try_from(count).unwrap_or(0);
+        indexes.filter(|n| !*nulls.add(*n)).map(|n| text_bytes(*elements.add(n))).collect()
+    }
+}
+
 /// A `text` value with these bytes, in the current memory context.
 pub fn text(bytes: &[u8]) -> pg_sys::Datum {
     // A text is shorter than 1 GB, so its length fits an i32.

@@ -16,15 +16,18 @@ const IPV6: u8 = 3;
 /// `datum` must be an `inet` or a `cidr`.
 pub unsafe fn address(datum: pg_sys::Datum) -> Option<IpAddr> {
     // SAFETY: the caller guarantees the type. Like a `text` it is a header with its length, and bytes.
-    match *unsafe { datum::text_bytes(datum) } {
-        [IPV4, _bits, ref bytes @ ..] => {
-            bytes.first_chunk::<4>().map(|bytes| IpAddr::V4(Ipv4Addr::from(*bytes)))
-        }
-        [IPV6, _bits, ref bytes @ ..] => {
-            bytes.first_chunk::<16>().map(|bytes| IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical())
-        }
-        _ => None,
-    }
+    read(unsafe { datum::text_bytes(datum) }).map(|(address, _)| address.to_canonical())
+}
+
+/// The address in the bytes of an `inet`, and the bits of its netmask.
+fn read(bytes: &[u8]) -> Option<(IpAddr, u32)> {
+    let [family, bits, bytes @ ..] = bytes else { return None };
+    let address = match *family {
+        IPV4 => IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)),
+        IPV6 => IpAddr::V6(Ipv6Addr::from(*bytes.first_chunk::<16>()?)),
+        _ => return None,
+    };
+    Some((address, u32::from(*bits)))
 }
 
 /// A network: all addresses with the same first bits.
@@ -35,10 +38,9 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network that a `cidr` shows as this text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/')?;
-        let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse::<u32>().ok()?);
+    /// The network in the bytes of a `cidr`.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let (address, bits) = read(bytes)?;
         // IPv4 addresses within IPv6 have 96 bits before them.
         Some(match (address, address.to_canonical()) {
             (IpAddr::V6(_), IpAddr::V4(inner)) if bits >= 96 => {
@@ -66,20 +68,29 @@ impl Network {
 mod tests {
     use super::*;
 
+    /// The bytes of a `cidr` that shows as this text.
+    fn cidr(address: &str, bits: u8) -> Vec<u8> {
+        match address.parse::<IpAddr>().unwrap() {
+            IpAddr::V4(address) => [&[IPV4, bits], &address.octets()[..]].concat(),
+            IpAddr::V6(address) => [&[IPV6, bits], &address.octets()[..]].concat(),
+        }
+    }
+
     #[test]
     fn a_network_has_the_addresses_with_its_bits() {
-        for (network, inside, outside) in [
-            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
-            ("192.168.1.5/32", "192.168.1.5", "192.168.1.4"),
-            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
-            ("::1/128", "::1", "::2"),
-            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.0"),
-            ("0.0.0.0/0", "255.255.255.255", "::1"),
+        for (network, bits, inside, outside) in [
+            ("10.0.0.0", 8, "10.255.0.1", "11.0.0.0"),
+            ("192.168.1.5", 32, "192.168.1.5", "192.168.1.4"),
+            ("2001:db8::", 32, "2001:db8:ffff::1", "2001:db9::1"),
+            ("::1", 128, "::1", "::2"),
+            ("::ffff:10.0.0.0", 104, "10.1.2.3", "11.0.0.0"),
+            ("0.0.0.0", 0, "255.255.255.255", "::1"),
         ] {
-            let network = Network::parse(network).unwrap();
-            assert!(network.contains(inside.parse().unwrap()), "{network:?}");
-            assert!(!network.contains(outside.parse().unwrap()), "{network:?}");
+            let found = Network::of(&cidr(network, bits)).unwrap();
+            assert!(found.contains(inside.parse().unwrap()), "{network}");
+            assert!(!found.contains(outside.parse().unwrap()), "{network}");
         }
-        assert_eq!(Network::parse("10.0.0.0"), None);
+        assert_eq!(Network::of(&[]), None);
+        assert_eq!(Network::of(&[IPV4, 8, 10]), None);
     }
 }

@@ -19,23 +19,10 @@ use crate::pg::spi::{self, Rows, Statement};
 use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
 use crate::pg::{catalog, datum, transaction};
 
-/// The rules of a site, one value a row.
+/// The rules of a site.
 static RULES: Statement = Statement::new(
-    "SELECT r.rule, r.value
+    "SELECT s.hosts, s.excluded_addresses, s.excluded_paths, s.kept_parameters
       FROM site_stats.sites AS s
-      CROSS JOIN LATERAL (
-          SELECT 0 AS rule, NULL AS value
-          UNION ALL
-          SELECT 1, NULL WHERE s.hosts IS NOT NULL
-          UNION ALL
-          SELECT 2, h.value FROM pg_catalog.unnest(s.hosts) AS h (value)
-          UNION ALL
-          SELECT 3, pg_catalog.text(a.value) FROM pg_catalog.unnest(s.excluded_addresses) AS a (value)
-          UNION ALL
-          SELECT 4, p.value FROM pg_catalog.unnest(s.excluded_paths) AS p (value)
-          UNION ALL
-          SELECT 5, k.value FROM pg_catalog.unnest(s.kept_parameters) AS k (value)
-      ) AS r
       WHERE s.id = $1",
     &[pg_sys::INT2OID],
 );
@@ -44,7 +31,6 @@ static RULES: Statement = Statement::new(
 const SITES_KEPT: usize = 1_000;
 
 /// What a site wants recorded.
-#[derive(Default)]
 pub struct Rules {
     /// In their normal form; `None` for any.
     hosts: Option<Vec<String>>,
@@ -101,19 +87,19 @@ impl Rules {
     }
 
     fn read(rows: &Rows) -> Self {
-        let mut rules = Rules::default();
-        for row in 0..rows.len() {
-            let value = rows.text(row, 2).unwrap_or_default();
-            match rows.integer(row, 1) {
-                1 => rules.hosts = Some(Vec::new()),
-                2 => rules.hosts.get_or_insert_default().extend(normal_host(&datum::utf8_from_text(value))),
-                3 => rules.excluded_addresses.extend(Network::parse(&String::from_utf8_lossy(value))),
-                4 => rules.excluded_paths.push(value.into()),
-                5 => rules.kept_parameters.push(datum::utf8_from_text(value)),
-                _ => {}
-            }
+        let elements = |column, element_type| {
+            // SAFETY: the statement returns arrays of these types, which live as long as the rows.
+            rows.get(0, column).map(|array| unsafe { datum::varlena_elements(array, element_type) })
+        };
+        let texts = |column| elements(column, pg_sys::TEXTOID);
+        let networks = elements(2, pg_sys::CIDROID);
+        let in_utf8 = |texts: Vec<&[u8]>| texts.into_iter().map(datum::utf8_from_text).collect::<Vec<_>>();
+        Rules {
+            hosts: texts(1).map(|hosts| in_utf8(hosts).iter().filter_map(|host| normal_host(host)).collect()),
+            excluded_addresses: networks.unwrap_or_default().into_iter().filter_map(Network::of).collect(),
+            excluded_paths: texts(3).unwrap_or_default().into_iter().map(Into::into).collect(),
+            kept_parameters: texts(4).map(in_utf8).unwrap_or_default(),
         }
-        rules
     }
 
     /// The hosts of the site, if it names any.
