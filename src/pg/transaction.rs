@@ -158,6 +158,12 @@ pub fn with_settings<R>(
     result
 }
 
+/// Locks a table as a writer of it does, to the end of the transaction. All that was announced before is heard then.
+pub fn lock_for_writing(table: pg_sys::Oid) {
+    // SAFETY: the callers run in a transaction, which keeps the lock.
+    unsafe { pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as i32) };
+}
+
 /// Waits until a transaction has ended.
 pub fn wait_for(transaction: pg_sys::TransactionId) {
     // SAFETY: the callers run in a transaction, and wait for another one.

@@ -168,6 +168,9 @@ impl Dictionary {
         values: &[Option<&str>],
         limit: i32,
     ) -> Result<Option<i32>, ErrorReport> {
+        // Whoever deletes a row that no view refers to first keeps writers of page views out, and then announces it. So this lock
+        // comes before the look at what is remembered; the view that gets the id needs it all the same.
+        transaction::lock_for_writing(catalog::page_views()?);
         let table = catalog::table(self.definition.name)?;
         let (key, day) = (key_of(values), today());
         let (known, is_full) = KNOWN.with_borrow(|known| {

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::count::page_view::later_views;
+use crate::count::page_view::{Shown, later_views};
 use crate::count::sites;
 use crate::count::tally::SiteId;
 use crate::pg::{datum, fmgr, hmac, inet};
@@ -62,7 +62,7 @@ impl Visitor<'_> {
             is_recent |= view.viewed_at <= time;
         })?;
         // One that is not committed yet is of this moment.
-        Ok(is_recent || matches!(shown, crate::count::page_view::Shown::Unfinished(_)))
+        Ok(is_recent || matches!(shown, Shown::Unfinished(_)))
     }
 
     /// The id that a salt makes of the visitor: 32 hexadecimal digits.

@@ -113,6 +113,7 @@ BEGIN;
 SELECT visits.view('/a?utm_source=seen-and-gone');
 ROLLBACK;
 SELECT visits.view('/a?utm_source=refused');
+\echo :LAST_ERROR_SQLSTATE
 DROP TRIGGER note ON site_stats.origins;
 SELECT source, content, views FROM visits.origins;
 
@@ -124,6 +125,7 @@ SELECT visits.view('/a?utm_source=dropped-column');
 BEGIN;
 ALTER TABLE site_stats.origins RENAME COLUMN term TO terms;
 SELECT visits.view('/a?utm_source=renamed-column');
+\echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 BEGIN;
 DROP INDEX site_stats.origins_values_idx;
@@ -174,6 +176,7 @@ ORDER BY v.id DESC LIMIT 2;
 -- The table of the counts has been altered.
 CREATE INDEX growth_day ON site_stats.dictionary_growth (day);
 SELECT visits.view('/?utm_source=18');
+\echo :LAST_ERROR_SQLSTATE
 DROP INDEX site_stats.growth_day;
 
 DELETE FROM site_stats.sites WHERE name = 'other';

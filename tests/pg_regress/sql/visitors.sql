@@ -28,10 +28,14 @@ SELECT day = (now() AT TIME ZONE 'UTC')::date AS is_today FROM site_stats.salts;
 
 -- Nobody to tell.
 SELECT site_stats.visitor_id(NULL, NULL);
+\echo :LAST_ERROR_SQLSTATE
 SELECT site_stats.visitor_id('192.0.2.1', 'a', 'nowhere');
+\echo :LAST_ERROR_SQLSTATE
 SELECT site_stats.visitor_id('192.0.2.1', 'a', NULL);
+\echo :LAST_ERROR_SQLSTATE
 BEGIN READ ONLY;
 SELECT site_stats.visitor_id('192.0.2.1', 'a');
+\echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 
 -- Everybody has the same salt, also if the one who made it rolls back.
@@ -115,6 +119,7 @@ FROM pg_class AS c WHERE c.oid = 'site_stats.salts'::regclass;
 SELECT 'site_stats.salts'::regclass = ANY (extconfig) AS is_dumped FROM pg_extension WHERE extname = 'site_stats';
 CREATE TRIGGER spy BEFORE INSERT ON site_stats.salts FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 SELECT site_stats.visitor_id('192.0.2.1', NULL);
+\echo :LAST_ERROR_SQLSTATE
 DROP TRIGGER spy ON site_stats.salts;
 
 DROP EXTENSION pageinspect;
