@@ -11,7 +11,7 @@ use crate::count::sites::{self, FIRST_SITE};
 use crate::count::tally::SiteId;
 use crate::pg::locks::{Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
-use crate::pg::{catalog, datum, fmgr, transaction};
+use crate::pg::{datum, fmgr, transaction};
 use crate::record::arguments::{PAGE_TYPE, PATH, SESSION_ID, now, required};
 use crate::record::refusals::{self, RATE_LIMITED};
 use crate::{error, settings};
@@ -86,16 +86,13 @@ pub struct View<'v> {
     pub at: Option<i64>,
 }
 
-/// Records a page view, unless the session has recorded it before or has recorded too many, which is a refusal. `ids` gives its origin and its
-/// client; it is called if the page view is to be recorded.
+/// Records a page view, unless the session has recorded it before or has recorded too many, which is a refusal. `ids` gives its
+/// origin and its client; it is called if the page view is to be recorded.
 pub fn record(
     view: &View,
     ids: impl FnOnce() -> Result<(Option<i32>, Option<i32>), ErrorReport>,
 ) -> Result<&'static str, ErrorReport> {
     let answer = record_by(view, |connection, row| {
-        // The lock of the INSERT: from here on nobody takes an origin or a client away that this page view refers to.
-        // SAFETY: the table exists, and a function runs in a transaction.
-        unsafe { pg_sys::LockRelationOid(catalog::page_views()?, pg_sys::RowExclusiveLock as i32) };
         let (origin, client) = ids()?;
         let ids = [origin, client].map(|id| id.map(pg_sys::Datum::from));
         let row: Vec<_> = row.iter().copied().chain(ids).collect();

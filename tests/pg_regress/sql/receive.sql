@@ -1,8 +1,7 @@
 -- receive(): every answer that it gives, and what it records.
 SET client_min_messages = warning;
 SET TIME ZONE 'UTC';
-TRUNCATE site_stats.page_views;
-TRUNCATE site_stats.active_sessions;
+TRUNCATE site_stats.page_views, site_stats.active_sessions, site_stats.refusal_totals;
 DELETE FROM site_stats.origins;
 DELETE FROM site_stats.clients;
 
@@ -145,6 +144,9 @@ SELECT
     site_stats.receive('{"type": "view", "site": "shop", "session": "s3", "url": "https://shop.example/y"}'),
     site_stats.receive('{"type": "view", "site": "shop", "session": "s3", "url": "/admin"}');
 
+-- Each refusal is counted, and a duplicate is none.
+SELECT reason, count FROM site_stats.refusals(site => 'shop') ORDER BY reason;
+
 -- Views in the past have their own windows: those before them count, and those after them do not.
 SELECT n, site_stats.receive(('{"type": "view", "session": "s4"}'::jsonb || event::jsonb))
 FROM (
@@ -167,6 +169,7 @@ FROM (
 ) AS e (n, event)
 ORDER BY n;
 RESET site_stats.max_views_per_minute;
+SELECT reason, count FROM site_stats.refusals() ORDER BY reason;
 
 -- Heartbeats and leaving.
 SELECT
