@@ -6,7 +6,8 @@
 //! each statement, as long as there is work.
 //!
 //! Invariant: the list of functions never changes while the server goes through it. That is after the portal of the last
-//! statement has ended. Deferred triggers run without a portal, too, just before; then the work is done at once.
+//! statement has ended. Deferred triggers run without a portal, too, just before; then the work is done at once. A query that its
+//! portal ends has no active portal either, but the resource owner of one.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
@@ -38,7 +39,7 @@ thread_local! {
 pub fn come_first(work: &'static Work) {
     // SAFETY: no function of the list is being called as long as there is a portal. The library with ours is never unloaded.
     unsafe {
-        if pg_sys::ActivePortal.is_null() || !(work.is_wanted)() {
+        if !is_in_portal() || !(work.is_wanted)() {
             return;
         }
         pg_sys::UnregisterXactCallback(Some(transaction_is_to_end), null_mut());
@@ -136,11 +137,19 @@ unsafe extern "C-unwind" fn run_utility(
 
 fn statement_has_run() -> Result<(), ErrorReport> {
     let Some(work) = WORK.get() else { return Ok(()) };
-    // SAFETY: reads a pointer of this process.
-    if !unsafe { pg_sys::ActivePortal.is_null() } {
+    if is_in_portal() {
         come_first(work);
     } else if (work.is_wanted)() {
         (work.after_statement)()?;
     }
     Ok(())
+}
+
+/// Whether a portal runs, or ends its query. Deferred triggers have none: their resource owner is that of the transaction, or of a
+/// subtransaction.
+fn is_in_portal() -> bool {
+    // SAFETY: reads pointers of this process.
+    unsafe {
+        !pg_sys::ActivePortal.is_null() || pg_sys::CurrentResourceOwner != pg_sys::CurTransactionResourceOwner
+    }
 }
