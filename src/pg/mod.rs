@@ -12,6 +12,7 @@ pub mod indexes;
 pub mod inet;
 pub mod jsonb;
 pub mod locks;
+pub mod row_hash;
 pub mod scan;
 pub mod snapshot;
 pub mod spi;

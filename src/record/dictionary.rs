@@ -13,6 +13,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -24,7 +25,7 @@ use crate::pg::heap_table::{KeyValue, Table};
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Rows, SnapshotKind, Statement};
 use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
-use crate::pg::{catalog, datum, fmgr, snapshot, transaction};
+use crate::pg::{catalog, datum, fmgr, row_hash, snapshot, transaction};
 use crate::record::arguments::today;
 use crate::record::growth::{Counted, Growth};
 use crate::record::tables;
@@ -47,7 +48,9 @@ const LOCK: u32 = 0;
 struct Dictionary {
     definition: &'static Definition,
     counted: Counted,
-    /// Takes the values, and returns the ids of the rows that have them.
+    /// The index on the hash of the values.
+    index: &'static CStr,
+    /// Takes the values, and returns the ids of the rows that have them. For a table without its index.
     find: Statement,
     /// Takes the values, and returns the id of the new row.
     insert: Statement,
@@ -55,11 +58,11 @@ struct Dictionary {
 
 /// Defines a dictionary by the columns of its values and their parameters.
 macro_rules! dictionary {
-    ($symbol:ident: $name:literal, $counted:ident, $($column:literal $parameter:literal),*) => {
+    ($symbol:ident: $name:literal, $index:literal, $counted:ident, $($column:literal $parameter:literal),*) => {
         static $symbol: Dictionary = Dictionary {
             definition: &tables::$symbol,
             counted: Counted::$counted,
-            // The expression is that of the index. A hash leads to a row whatever its values are, also NULL.
+            index: $index,
             find: Statement::new(
                 dictionary!(@find $name, $($column $parameter),*),
                 &[$(dictionary!(@type $column)),*],
@@ -75,10 +78,8 @@ macro_rules! dictionary {
         concat!(
             "SELECT d.id
               FROM site_stats.", $name, " AS d
-              WHERE pg_catalog.hash_record_extended(ROW (d.", $first, $(", d.", $column,)* "), 0)
-                      = pg_catalog.hash_record_extended(ROW (", $first_parameter, $(", ", $parameter,)* "), 0)
-                  AND ROW (d.", $first, $(", d.", $column,)* ")
-                      IS NOT DISTINCT FROM ROW (", $first_parameter, $(", ", $parameter,)* ")"
+              WHERE ROW (d.", $first, $(", d.", $column,)* ")
+                  IS NOT DISTINCT FROM ROW (", $first_parameter, $(", ", $parameter,)* ")"
         )
     };
     (@insert $name:literal, $first:literal $first_parameter:literal $(, $column:literal $parameter:literal)*) => {
@@ -90,10 +91,10 @@ macro_rules! dictionary {
     };
 }
 
-dictionary!(ORIGINS: "origins", Origins,
+dictionary!(ORIGINS: "origins", c"origins_values_idx", Origins,
     "source" "$1", "referrer" "$2", "medium" "$3", "campaign" "$4", "term" "$5", "content" "$6", "channel" "$7");
 
-dictionary!(CLIENTS: "clients", Clients,
+dictionary!(CLIENTS: "clients", c"clients_values_idx", Clients,
     "browser" "$1", "os" "$2", "device" "$3", "country" "$4", "language" "$5");
 
 /// The id of an origin.
@@ -257,14 +258,32 @@ impl Dictionary {
         values: &[Option<pg_sys::Datum>],
         with_own: bool,
     ) -> Result<Option<i32>, ErrorReport> {
+        let index = catalog::table(self.index).ok();
         let find = |snapshot| {
+            if let Some(index) = index {
+                // SAFETY: the callers have opened the table, which has the columns of its definition, and keep it locked.
+                let found = unsafe { row_hash::lowest_id(table, index, values, snapshot) }?;
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+            }
+            self.find_by_statement(table, values, snapshot)
+        };
+        if with_own { snapshot::with_latest(find) } else { snapshot::without_own_changes(find) }
+    }
+
+    /// The same by a query: slower, and right whatever indexes there are.
+    fn find_by_statement(
+        &self,
+        table: pg_sys::Oid,
+        values: &[Option<pg_sys::Datum>],
+        snapshot: pg_sys::Snapshot,
+    ) -> Result<Option<i32>, ErrorReport> {
+        self.as_owner(table, || {
             spi::connect(|connection| {
                 let rows = self.find.read(connection, snapshot, values)?;
                 Ok((0..rows.len()).map(|row| rows.integer(row, 1)).min())
             })
-        };
-        self.as_owner(table, || {
-            if with_own { snapshot::with_latest(find) } else { snapshot::without_own_changes(find) }
         })
     }
 
