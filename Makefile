@@ -1,14 +1,15 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
-# Variables: LOG (demo), TESTS (check-regress), SPECS (check-isolation), PROVE_TESTS (check-recovery), NEIGHBOURS
-# (check-neighbours), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
+# Variables: LOG (demo), SAMPLES (check-samples), TESTS (check-regress), SPECS (check-isolation), PROVE_TESTS
+# (check-recovery), NEIGHBOURS (check-neighbours), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS (bench), PG or
+# PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
-    check-lint check-unit check-pgspot check-regress check-upgrade check-installcheck check-isolation check-recovery \
-    check-chaos matrix chaos bench clean package check-package check-pg-upgrade check-neighbours installcheck
+    check-lint check-unit check-pgspot check-samples check-regress check-upgrade check-installcheck check-isolation \
+    check-recovery check-chaos matrix chaos bench clean package check-package check-pg-upgrade check-neighbours installcheck
 
-export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS NEIGHBOURS PROFILE SEED CYCLES ONLY SCALE ROUNDS
+export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS SAMPLES NEIGHBOURS PROFILE SEED CYCLES ONLY SCALE ROUNDS
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'
@@ -22,6 +23,8 @@ help:
 	@echo '  make check-lint              ... Rust lints, and the documentation of the code'
 	@echo '  make check-unit              ... unit tests'
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
+	@echo '  make check-samples           ... the samples of the README, in the languages that are here'
+	@echo '                               (SAMPLES="node python php ruby": these, which must be here)'
 	@echo '  make check-regress           ... SQL tests      (TESTS="backfill stats": these only)'
 	@echo '  make check-upgrade           ... the SQL tests again, after an update from the first released version'
 	@echo '  make check-installcheck      ... the SQL tests on a running server with other settings and another locale'
@@ -76,7 +79,7 @@ demo:
 check:
 	@bin/check
 
-check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-regress check-upgrade check-installcheck check-isolation check-recovery check-chaos:
+check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-samples check-regress check-upgrade check-installcheck check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
 
 matrix:
