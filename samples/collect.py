@@ -25,7 +25,7 @@ def collect(request):
             connection.execute("SELECT site_stats.receive(%s, %s, %s, %s)",  # psycopg makes these $1 to $4
                                (json.dumps(event), ip_address(address), request.get("HTTP_USER_AGENT", ""), country))
         return HTTPStatus.NO_CONTENT
-    except (ValueError, TypeError, psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
+    except (ValueError, TypeError, RecursionError, psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
         return HTTPStatus.BAD_REQUEST
 
 

@@ -5,10 +5,14 @@ require 'pg'
 
 PROXIES = ['127.0.0.1', '::1'].freeze # your own: only they may say who the visitor is
 
-# A connection for each thread; PGHOST, PGDATABASE and PGUSER=site_web are in the environment.
-def db
-  connection = Thread.current[:db]
-  connection&.status == PG::CONNECTION_OK ? connection : Thread.current[:db] = PG.connect
+# Each thread has a connection, and makes it again if it was lost. PGHOST, PGDATABASE and PGUSER=site_web are in the
+# environment.
+def ask(statement, parameters)
+  known = Thread.current[:db]
+  (known || Thread.current[:db] = PG.connect).exec_params(statement, parameters)
+rescue PG::ConnectionBad, PG::UnableToSend, PG::AdminShutdown
+  Thread.current[:db] = nil
+  known ? retry : raise
 end
 
 def collect(request)
@@ -20,10 +24,10 @@ def collect(request)
   country = request['HTTP_X_COUNTRY'] if PROXIES.include?(peer)
   event = Hash(JSON.parse(request['rack.input'].read(16_384).to_s))
   event = event.slice('type', 'url', 'referrer', 'language') # a visitor may say no more
-  db.exec_params('SELECT site_stats.receive($1, $2, $3, $4)',
-                 [JSON.generate(event), address, request['HTTP_USER_AGENT'].to_s, country])
+  ask('SELECT site_stats.receive($1, $2, $3, $4)',
+      [JSON.generate(event), address, request['HTTP_USER_AGENT'].to_s, country])
   204
-rescue JSON::ParserError, TypeError, IPAddr::Error, PG::DataException, PG::ProgramLimitExceeded
+rescue JSON::JSONError, TypeError, IPAddr::Error, PG::DataException, PG::ProgramLimitExceeded
   400
 end
 

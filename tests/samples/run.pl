@@ -192,9 +192,9 @@ sub check_sample
 	for my $wrong (
 		'{"type": "view', '', 'null', '1', '"view"', '[]', '{}',
 		'{"type": "view"}', '{"type": "secret", "url": "/"}', '{"type": "view", "url": ["secret"]}',
-		'{"type": "view", "url": "/\\u0000"}', '{"type": "view", "url": "secret:"}')
+		'{"type": "view", "url": "/\\u0000"}', '{"type": "view", "url": "secret:"}', "{\"type\": \"\xff\", \"url\": \"/\"}", '[' x 10_000)
 	{
-		is(post($wrong), 400, "wrong: $wrong");
+		is(post($wrong), 400, 'wrong: ' . substr($wrong, 0, 60) =~ s/[^ -~]/?/gr);
 	}
 	is(post(view('/' . 'x' x 3000)), 400, 'wrong: a path that is too long');
 	like(post(view('/' . 'x' x 20000)), qr/^4/, 'wrong: more than an event may have');
@@ -216,7 +216,7 @@ sub check_sample
 	unlike($activity, $secrets, 'and not what they are');
 	ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'site_web'");
 	like(post(view('/d')), qr/^(204|500)$/, 'a lost connection');
-	is(post(view('/d')), 204, 'is made again');
+	is(join(' ', map { post(view('/d')) } 1 .. 10), join(' ', (204) x 10), 'is made again');
 
 	stop();
 }
