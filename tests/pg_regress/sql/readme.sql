@@ -54,7 +54,8 @@ ALTER ROLE site_web SET log_parameter_max_length = 0;
 
 CREATE ROLE site_reader LOGIN;
 GRANT USAGE ON SCHEMA site_stats TO site_reader;
-GRANT EXECUTE ON FUNCTION site_stats.get_stats, site_stats.top_pages, site_stats.views_by_day, site_stats.active_pages
+GRANT EXECUTE ON FUNCTION site_stats.get_stats, site_stats.top_pages, site_stats.views_by_day, site_stats.active_pages,
+    site_stats.refusals
 TO site_reader;
 GRANT SELECT ON site_stats.backfill_progress TO site_reader;
 
@@ -81,6 +82,8 @@ LEFT JOIN site_stats.clients AS c ON c.id = v.client_id
 WHERE v.site_id = site_stats.site_id('shop');
 
 SELECT total_page_views, unique_visitors FROM site_stats.get_stats('shop');
+
+SELECT reason, count FROM site_stats.refusals(site => 'shop');
 
 DELETE FROM site_stats.sites WHERE name = 'shop';
 
