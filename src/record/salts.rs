@@ -3,8 +3,8 @@
 //! Invariant: a salt is the same for everybody, and 48 hours after its day began nobody can make an id of that day again.
 //!
 //! Whoever comes first on a UTC day makes its salt, for good (`heap_table/lasting.rs`): the first view of the day may be rolled
-//! back, and others have used the salt by then. That one also overwrites older salts with zeros where they are, and deletes
-//! their rows. Only the salts of today and of yesterday are needed; yesterday's for visits that go on over midnight.
+//! back, and others have used the salt by then. That one also overwrites older salts with zeros where they are, in memory and on
+//! the disk, and deletes their rows. Only the salts of today and of yesterday are needed; yesterday's for visits that go on over midnight.
 //!
 //! The table is UNLOGGED: no log, archive, standby or base backup has a salt. A crash empties it, and visitors of that day get
 //! new ids once. No process keeps a salt between two calls.
@@ -141,8 +141,9 @@ fn has_before(table: &mut Table, day: i32) -> bool {
         .any(|block| table.tids_in(block).any(|tid| table.is_row_at(tid) && table.integer(DAY) < day))
 }
 
-/// Overwrites the salts before a day, and deletes their rows. The lock must be held.
+/// Overwrites the salts before a day, also on the disk, and deletes their rows. The lock must be held.
 fn erase_before(table: &mut Table, day: i32) -> Result<(), ErrorReport> {
+    let mut is_any_overwritten = false;
     for block in 0..table.length() {
         for tid in table.tids_in(block) {
             if !table.is_row_at(tid) || table.integer(DAY) >= day {
@@ -150,10 +151,14 @@ fn erase_before(table: &mut Table, day: i32) -> Result<(), ErrorReport> {
             }
             if current_salt(table) != GONE {
                 table.overwrite(&row(table.integer(DAY), &GONE))?;
+                is_any_overwritten = true;
             }
             // If this is rolled back, a row without its salt is left for the next time.
             table.delete()?;
         }
+    }
+    if is_any_overwritten {
+        table.write_out();
     }
     Ok(())
 }

@@ -113,6 +113,17 @@ impl Table {
         Ok(())
     }
 
+    /// Writes what was changed to the disk now. A checkpoint does not do that for a table that is UNLOGGED.
+    pub fn write_out(&self) {
+        // SAFETY: the relation is open. Its entry of the storage manager is open if there was a block to write.
+        unsafe {
+            pg_sys::FlushRelationBuffers(self.relation);
+            if !(*self.relation).rd_smgr.is_null() {
+                pg_sys::smgrimmedsync((*self.relation).rd_smgr, pg_sys::ForkNumber::MAIN_FORKNUM);
+            }
+        }
+    }
+
     /// Changes a tuple in its block, and writes the block to the log.
     ///
     /// # Safety
