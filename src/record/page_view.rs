@@ -17,6 +17,12 @@ use crate::record::refusals::{self, RATE_LIMITED};
 use crate::{error, settings};
 
 static RECORD: Statement = Statement::new(
+    "INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at, site_id) VALUES ($1, $2, $3, $4, $5)",
+    &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT2OID],
+);
+
+/// As `RECORD`, with an origin and a client.
+static RECORD_WITH_IDS: Statement = Statement::new(
     "INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at, site_id, origin_id, client_id)
       VALUES ($1, $2, $3, $4, $5, $6, $7)",
     &[
@@ -68,7 +74,10 @@ fn record_page_view(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sy
     requests::resume_if_due();
     let view = View { path, page_type, session_id, site_id, at: None };
     let answer = match site {
-        Some(_) => record(&view, || Ok((None, None))),
+        Some(_) => count_refusal(
+            site_id,
+            record_by(&view, |connection, row| RECORD.run(connection, SnapshotKind::Current, row).map(drop))?,
+        ),
         None => record_by(&view, |connection, row| {
             RECORD_WITHOUT_SITE.run(connection, SnapshotKind::Current, row.get(..4).unwrap_or(row)).map(drop)
         }),
@@ -96,10 +105,15 @@ pub fn record(
         let (origin, client) = ids()?;
         let ids = [origin, client].map(|id| id.map(pg_sys::Datum::from));
         let row: Vec<_> = row.iter().copied().chain(ids).collect();
-        RECORD.run(connection, SnapshotKind::Current, &row).map(drop)
+        RECORD_WITH_IDS.run(connection, SnapshotKind::Current, &row).map(drop)
     })?;
+    count_refusal(view.site_id, answer)
+}
+
+/// Counts an answer that is a refusal.
+fn count_refusal(site_id: SiteId, answer: &'static str) -> Result<&'static str, ErrorReport> {
     if answer == RATE_LIMITED {
-        refusals::count(view.site_id, answer)?;
+        refusals::count(site_id, answer)?;
     }
     Ok(answer)
 }
