@@ -175,7 +175,7 @@ DELETE FROM site_stats.sites WHERE name IN ('store', 'blog');
 SELECT outcome('SELECT site_stats.record_page_view(''/'', ''page'', ''t'', ''store'')');
 SELECT replace(
     outcome(format('INSERT INTO site_stats.page_views (path, session_id, site_id) VALUES (''/'', ''t'', %s)', :store)),
-    :'store', '<store>'
+    'site_id ' || :'store', 'site_id <store>'
 );
 SELECT DISTINCT site_id FROM (
     SELECT site_id FROM site_stats.page_views
