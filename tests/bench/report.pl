@@ -33,6 +33,7 @@ my @figures = (
 	['copy',    'memory of that COPY above idle, MiB',          'site_stats, memory',     '-'],
 	['copy',    'memory of a plain COPY above idle, MiB',       'plain, memory',          '-'],
 	['api',     'record_page_view(), 16 clients, of plain inserts', 'recorded',           'plain',             '>=', 0.50],
+	['api',     'receive(), 16 clients, of plain inserts',  'received',              'plain',             '>=', 0.50],
 	['api',     'heartbeat(), 16 clients, of plain inserts',    'heartbeat',              'plain'],
 	['backfill', 'backfill, 500 rows at a time, speed against one statement', 'one statement', 'transactions of 500 rows', '>=', 0.50],
 	['backfill', 'backfill, 10,000 rows at a time, speed against one statement', 'one statement', 'transactions of 10000 rows', '>=', 0.80],

@@ -107,7 +107,7 @@ our $exactness = q(
 		|| COALESCE((SELECT ', drift: ' || string_agg((c)::text, ' ') FROM (SELECT c FROM site_stats.check_totals() AS c LIMIT 5) AS c), '')
 	FROM site_stats.get_stats() AS s,
 		(SELECT COALESCE(sum(views), 0) AS views FROM site_stats.top_pages(1000000)) AS p,
-		(SELECT COALESCE(sum(views), 0) AS views FROM site_stats.views_by_day(until => (SELECT max(viewed_at AT TIME ZONE 'UTC')::date FROM site_stats.page_views))) AS d,
+		(SELECT COALESCE(sum(views), 0) AS views FROM site_stats.views_by_day(until => (now() AT TIME ZONE 'UTC')::date + 60)) AS d,
 		(SELECT count(*) AS views, count(DISTINCT session_id) AS visitors, count(DISTINCT path) AS paths, min(viewed_at) AS since
 			FROM ONLY site_stats.page_views) AS t);
 

@@ -159,6 +159,7 @@ SELECT site_stats.remove_page_views('2026-01-01 00:00+00', NULL);
 SELECT site_stats.remove_page_views('2026-01-01 00:00+00', -1);
 SELECT site_stats.remove_page_views('infinity');
 SELECT site_stats.remove_page_views('-infinity');
+\set VERBOSITY sqlstate
 BEGIN READ ONLY;
 SELECT site_stats.forget_session('ann');
 ROLLBACK;
