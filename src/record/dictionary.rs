@@ -189,7 +189,8 @@ impl Dictionary {
             values.iter().map(|value| value.map(datum::text_from_utf8_with_substitutes)).collect();
         // An altered table is found out here, and not by a statement that names a column.
         let mut open = Table::open(self.definition)?;
-        let found = match self.find(table, &values, false)? {
+        let there = self.find(table, &values, false)?.filter(|id| is_there(&mut open, *id));
+        let found = match there {
             Some(id) => Some((id, true)),
             None if is_full => None,
             None => self.add(&mut open, site_id, &values, (day, limit))?,
@@ -221,7 +222,8 @@ impl Dictionary {
         let lock = Lock::new(Class::Lasting, catalog::page_views()?, LOCK);
         lock.acquire(Mode::Exclusive);
         // The id; `None` in its place if a statement has yet to insert the row.
-        let outcome = if let Some(id) = self.find(oid, values, !is_direct)? {
+        let there = self.find(oid, values, !is_direct)?.filter(|id| is_there(table, *id));
+        let outcome = if let Some(id) = there {
             Some(Some(id))
         } else if growth.read(self.counted) >= limit && limit > 0 {
             self.remember(oid, |known| {
@@ -313,6 +315,11 @@ impl Dictionary {
             add(known);
         });
     }
+}
+
+/// Whether this transaction has not deleted the row with this id, as `forget_session()` may have done.
+fn is_there(table: &mut Table, id: i32) -> bool {
+    snapshot::with_latest(|snapshot| table.find_in(&[KeyValue::Integer(id)], snapshot))
 }
 
 /// The next id that no row has. The owner may have inserted rows with ids of their own.

@@ -34,9 +34,10 @@ macro_rules! beat {
                      country = COALESCE(excluded.country, a.country),
                      latitude = COALESCE(excluded.latitude, a.latitude),
                      longitude = COALESCE(excluded.longitude, a.longitude)
-                 WHERE a.current_path <> excluded.current_path
+                 WHERE a.last_seen_at > pg_catalog.clock_timestamp()
                      OR a.last_seen_at <= excluded.last_seen_at - pg_catalog.make_interval(secs => $4)
-                     OR a.last_seen_at > pg_catalog.clock_timestamp()
+                     -- An older one, as a queue brings it, says nothing of where the session is.
+                     OR (a.last_seen_at <= excluded.last_seen_at AND a.current_path <> excluded.current_path)
                  RETURNING true"
             ),
             &[

@@ -126,10 +126,7 @@ impl Request<'_> {
         let url = self.event.url.as_deref().and_then(parsers::Url::split);
         let host = url.as_ref().and_then(|url| url.host.as_deref());
         if let Some(reason) = self.refusal(&rules, host) {
-            // Refusals say why there are few page views: a heartbeat that is refused is none.
-            if self.event.kind == Kind::View {
-                refusals::count(self.site_id, reason)?;
-            }
+            refusals::count(self.site_id, reason)?;
             return Ok(reason);
         }
         let at = self.event.at;

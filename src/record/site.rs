@@ -97,7 +97,7 @@ impl Rules {
         Rules {
             hosts: texts(1).map(|hosts| in_utf8(hosts).iter().filter_map(|host| normal_host(host)).collect()),
             excluded_addresses: networks.unwrap_or_default().into_iter().filter_map(Network::of).collect(),
-            excluded_paths: texts(3).unwrap_or_default().into_iter().map(Into::into).collect(),
+            excluded_paths: texts(3).unwrap_or_default().into_iter().map(complete).collect(),
             kept_parameters: texts(4).map(in_utf8).unwrap_or_default(),
         }
     }
@@ -133,4 +133,11 @@ impl Rules {
             is_like.value() as u8 != 0
         })
     }
+}
+
+/// A LIKE pattern whose last character escapes nothing would be an error for each page view: it means itself then.
+fn complete(pattern: &[u8]) -> Box<[u8]> {
+    let escapes = pattern.iter().rev().take_while(|byte| **byte == b'\\').count();
+    let missing: &[u8] = if escapes % 2 == 1 { b"\\" } else { b"" };
+    [pattern, missing].concat().into()
 }

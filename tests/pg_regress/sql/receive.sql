@@ -190,6 +190,32 @@ SELECT
     site_stats.receive('{"type": "view", "url": "/j", "session": "s7", "language": "de-AT,de;q=0.9"}');
 SELECT path, client FROM visits.views WHERE session_id = 's7';
 
+-- A heartbeat that a queue brings late does not take the session back to where it was.
+SELECT
+    site_stats.receive('{"type": "heartbeat", "url": "/now", "session": "s8"}'),
+    site_stats.receive(jsonb_build_object(
+        'type', 'heartbeat', 'url', '/then', 'session', 's8', 'at', (now() - interval '1 hour')::text
+    ));
+SELECT current_path FROM site_stats.active_sessions WHERE session_id = 's8';
+
+-- A pattern is compared with the path and its kept parameters. It may end in a backslash.
+INSERT INTO site_stats.sites (name, excluded_paths, kept_parameters)
+VALUES ('some', ARRAY['/secret', '%.php', '%.php?%', E'/x\\', E'/y\\\\'], '{page}');
+SELECT url, site_stats.receive(jsonb_build_object('type', 'view', 'url', url, 'session', 's9', 'site', 'some'))
+FROM unnest(ARRAY['/secret', '/secret?page=1', '/secret/a', '/b.php?page=2', '/c?page=3', '/xy', '/y']) AS u (url);
+
+-- An origin that this transaction takes away is made anew for the next page view.
+SELECT site_stats.receive('{"type": "view", "url": "/1?utm_campaign=once", "session": "s10", "language": "mt"}');
+BEGIN;
+SELECT site_stats.forget_session('s10');
+SELECT site_stats.receive('{"type": "view", "url": "/2?utm_campaign=once", "session": "s11", "language": "mt"}');
+COMMIT;
+SELECT v.path, o.campaign, c.language
+FROM site_stats.page_views AS v
+LEFT JOIN site_stats.origins AS o ON o.id = v.origin_id
+LEFT JOIN site_stats.clients AS c ON c.id = v.client_id
+WHERE v.session_id = 's11';
+
 DROP SCHEMA visits CASCADE;
-DELETE FROM site_stats.sites WHERE name = 'shop';
+DELETE FROM site_stats.sites WHERE name IN ('shop', 'some');
 SELECT * FROM site_stats.check_totals();
