@@ -217,5 +217,6 @@ LEFT JOIN site_stats.clients AS c ON c.id = v.client_id
 WHERE v.session_id = 's11';
 
 DROP SCHEMA visits CASCADE;
+TRUNCATE site_stats.active_sessions;
 DELETE FROM site_stats.sites WHERE name IN ('shop', 'some');
 SELECT * FROM site_stats.check_totals();
