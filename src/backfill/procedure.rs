@@ -10,7 +10,7 @@ use crate::backfill::requests::{self, Answer};
 use crate::backfill::status::valid_batch_size;
 use crate::backfill::step::{self, Step};
 use crate::error;
-use crate::pg::transaction::{self, ALL_ROWS, Failure, OWN_NAMES};
+use crate::pg::transaction::{self, Failure};
 use crate::pg::{bgworker, catalog, fmgr, spi};
 
 fmgr::sql_function!(backfill_wrapper, pg_finfo_backfill_wrapper, backfill);
@@ -50,11 +50,9 @@ fn backfill(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum
 fn run_steps_here(page_views: pg_sys::Oid, batch_size: Option<i32>) -> Result<(), ErrorReport> {
     spi::commit();
     let answer = transaction::in_subtransaction(|| {
-        transaction::as_owner(page_views, || {
-            transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
-                // This process holds the run lock, so a run whose status is `running` was interrupted.
-                spi::connect(|connection| requests::request_start(connection, page_views, batch_size))
-            })
+        // This process holds the run lock, so a run whose status is `running` was interrupted.
+        spi::connect_as_owner(page_views, |connection| {
+            requests::request_start(connection, page_views, batch_size)
         })
     })
     .unwrap_or_else(Failure::raise);

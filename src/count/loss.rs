@@ -15,8 +15,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::count::state::{self, State};
 use crate::error;
 use crate::pg::spi::{self, Statement};
-use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
-use crate::pg::{catalog, scan, snapshot, transaction};
+use crate::pg::{catalog, scan, snapshot};
 
 /// The tables that have a row as soon as a page view is counted.
 const TABLES: [&CStr; 3] = [c"path_totals", c"sessions", c"site_totals"];
@@ -94,12 +93,8 @@ fn is_any_counted(
     state: State,
     snapshot: pg_sys::Snapshot,
 ) -> Result<bool, ErrorReport> {
-    transaction::as_owner(page_views, || {
-        transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
-            spi::connect(|connection| {
-                let range = [state.cursor, state.target].map(|id| Some(pg_sys::Datum::from(id)));
-                Ok(IS_ANY_COUNTED.read(connection, snapshot, &range)?.boolean(0, 1))
-            })
-        })
+    spi::connect_as_owner(page_views, |connection| {
+        let range = [state.cursor, state.target].map(|id| Some(pg_sys::Datum::from(id)));
+        Ok(IS_ANY_COUNTED.read(connection, snapshot, &range)?.boolean(0, 1))
     })
 }

@@ -16,8 +16,7 @@ pub use site_stats_tally::{PageView, SiteId};
 use crate::error;
 use crate::pg::datum::{self, Columns};
 use crate::pg::spi::{self, Statement};
-use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
-use crate::pg::{catalog, scan, transaction, version};
+use crate::pg::{catalog, scan, version};
 
 /// The names of the columns, and the types that each may have.
 const COLUMNS: [(&str, &[pg_sys::Oid]); 5] = [
@@ -428,26 +427,22 @@ fn session_views_by_statement(
     mut show: impl FnMut(&PageView),
 ) -> Result<(), ErrorReport> {
     let arguments = [datum::text(session_id), time.into(), site_id.into()].map(Some);
-    transaction::as_owner(page_views, || {
-        transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
-            spi::connect(|connection| {
-                let rows = SESSION_VIEWS.read(connection, snapshot, &arguments)?;
-                for row in 0..rows.len() {
-                    let column = |column: usize| rows.text(row, column as i32 + 1);
-                    if let (Some(path), Some(session_id)) = (column(1), column(SESSION_ID)) {
-                        show(&PageView {
-                            id: rows.bigint(row, 1),
-                            path,
-                            page_type: column(PAGE_TYPE).unwrap_or_default(),
-                            session_id,
-                            viewed_at: rows.bigint(row, VIEWED_AT as i32 + 1),
-                            site_id,
-                        });
-                    }
-                }
-                Ok(())
-            })
-        })
+    spi::connect_as_owner(page_views, |connection| {
+        let rows = SESSION_VIEWS.read(connection, snapshot, &arguments)?;
+        for row in 0..rows.len() {
+            let column = |column: usize| rows.text(row, column as i32 + 1);
+            if let (Some(path), Some(session_id)) = (column(1), column(SESSION_ID)) {
+                show(&PageView {
+                    id: rows.bigint(row, 1),
+                    path,
+                    page_type: column(PAGE_TYPE).unwrap_or_default(),
+                    session_id,
+                    viewed_at: rows.bigint(row, VIEWED_AT as i32 + 1),
+                    site_id,
+                });
+            }
+        }
+        Ok(())
     })
 }
 

@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::error;
+use crate::pg::transaction::{self, ALL_ROWS, OWN_NAMES};
 
 /// The snapshot that a statement uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,14 @@ pub struct Connection(PhantomData<*const ()>);
 /// Opens a connection, runs `work` and closes the connection. Closing frees the memory of all its statements.
 pub fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
     pgrx::Spi::connect_mut(|_client| work(&Connection(PhantomData)))
+}
+
+/// As `connect`, with the rights of the owner of a table, where names mean what they say and no policy hides a row.
+pub fn connect_as_owner<R>(
+    table: pg_sys::Oid,
+    work: impl FnOnce(&Connection) -> Result<R, ErrorReport>,
+) -> Result<R, ErrorReport> {
+    transaction::as_owner(table, || transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || connect(work)))
 }
 
 /// Runs `work` with a connection to SPI that lets a procedure commit.

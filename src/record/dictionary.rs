@@ -24,7 +24,6 @@ use crate::pg::heap_table::definition::Definition;
 use crate::pg::heap_table::{KeyValue, Table};
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Rows, SnapshotKind, Statement};
-use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
 use crate::pg::{catalog, datum, fmgr, row_hash, snapshot, transaction};
 use crate::record::arguments::today;
 use crate::record::growth::{Counted, Growth};
@@ -246,7 +245,7 @@ impl Dictionary {
             None => Ok(None),
             Some(Some(id)) => Ok(Some((id, is_direct))),
             Some(None) => {
-                let id = self.as_owner(oid, || self.insert_by_statement(values))?;
+                let id = self.insert_by_statement(oid, values)?;
                 Ok(Some((id, false)))
             }
         }
@@ -281,29 +280,23 @@ impl Dictionary {
         values: &[Option<pg_sys::Datum>],
         snapshot: pg_sys::Snapshot,
     ) -> Result<Option<i32>, ErrorReport> {
-        self.as_owner(table, || {
-            spi::connect(|connection| {
-                let rows = self.find.read(connection, snapshot, values)?;
-                Ok((0..rows.len()).map(|row| rows.integer(row, 1)).min())
-            })
+        spi::connect_as_owner(table, |connection| {
+            let rows = self.find.read(connection, snapshot, values)?;
+            Ok((0..rows.len()).map(|row| rows.integer(row, 1)).min())
         })
     }
 
-    fn insert_by_statement(&self, values: &[Option<pg_sys::Datum>]) -> Result<i32, ErrorReport> {
+    fn insert_by_statement(
+        &self,
+        table: pg_sys::Oid,
+        values: &[Option<pg_sys::Datum>],
+    ) -> Result<i32, ErrorReport> {
         transaction::fire_deferred_at_once();
-        spi::connect(|connection| {
+        spi::connect_as_owner(table, |connection| {
             let id = |rows: Rows| rows.get(0, 1).map(|id| id.value() as i32);
             id(self.insert.run(connection, SnapshotKind::Current, values)?)
                 .ok_or_else(|| error::refused_by_owner(self.definition.name))
         })
-    }
-
-    fn as_owner<R>(
-        &self,
-        table: pg_sys::Oid,
-        work: impl FnOnce() -> Result<R, ErrorReport>,
-    ) -> Result<R, ErrorReport> {
-        transaction::as_owner(table, || transaction::with_settings(&[OWN_NAMES, ALL_ROWS], work))
     }
 
     fn remember(&self, table: pg_sys::Oid, add: impl FnOnce(&mut Known)) {

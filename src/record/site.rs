@@ -16,8 +16,7 @@ use crate::count::tally::SiteId;
 use crate::error;
 use crate::pg::inet::Network;
 use crate::pg::spi::{self, Rows, Statement};
-use crate::pg::transaction::{ALL_ROWS, OWN_NAMES};
-use crate::pg::{catalog, datum, transaction};
+use crate::pg::{catalog, datum};
 
 /// The rules of a site.
 static RULES: Statement = Statement::new(
@@ -64,15 +63,11 @@ impl Rules {
             return Ok(rules);
         }
         let (table, changes) = (catalog::table(c"sites")?, catalog::changes());
-        let rules = transaction::as_owner(table, || {
-            transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
-                spi::connect(|connection| {
-                    // SAFETY: `GetLatestSnapshot` needs an open transaction; a function runs in one.
-                    let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
-                    let rows = RULES.read(connection, snapshot, &[Some(site_id.into())])?;
-                    Ok((!rows.is_empty()).then(|| Rules::read(&rows)))
-                })
-            })
+        let rules = spi::connect_as_owner(table, |connection| {
+            // SAFETY: `GetLatestSnapshot` needs an open transaction; a function runs in one.
+            let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
+            let rows = RULES.read(connection, snapshot, &[Some(site_id.into())])?;
+            Ok((!rows.is_empty()).then(|| Rules::read(&rows)))
         })?;
         let rules = Rc::new(rules.ok_or_else(|| error::no_site_of(site_id))?);
         if catalog::changes() == changes {

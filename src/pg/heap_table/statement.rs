@@ -14,7 +14,7 @@ use crate::error;
 use crate::pg::datum::{self, Column};
 use crate::pg::spi::{self, Rows, SnapshotKind, Statement};
 use crate::pg::tid::Tid;
-use crate::pg::transaction::{self, ALL_ROWS, OWN_NAMES};
+use crate::pg::transaction;
 
 /// How often an insertion is tried that finds neither room nor what is in its way.
 const MOST_ATTEMPTS: u32 = 10;
@@ -168,12 +168,8 @@ impl Table {
         read: impl FnOnce(&Rows) -> Result<R, ErrorReport>,
     ) -> Result<R, ErrorReport> {
         transaction::fire_deferred_at_once();
-        transaction::as_owner(self.oid(), || {
-            transaction::with_settings(&[OWN_NAMES, ALL_ROWS], || {
-                spi::connect(|connection| {
-                    read(&statement.run(connection, SnapshotKind::Latest, arguments)?)
-                })
-            })
+        spi::connect_as_owner(self.oid(), |connection| {
+            read(&statement.run(connection, SnapshotKind::Latest, arguments)?)
         })
     }
 }
