@@ -162,7 +162,6 @@ fn write_paths(
     use path_totals::*;
     let mut table = Table::open(&tables::PATH_TOTALS)?;
     tids.belong_to(table.file());
-    let columns = table.columns();
     let paths = tally.sites().flat_map(|(site_id, site)| {
         in_order(&site.paths).into_iter().map(move |(path, delta)| (site_id, path, delta))
     });
@@ -201,7 +200,7 @@ fn write_paths(
                     day_views.into(),
                     site_id.into(),
                 ];
-                table.insert(&row[..columns])?;
+                table.insert(&row)?;
                 true
             };
             Ok(written.then_some(older))
@@ -217,7 +216,6 @@ fn write_paths(
 fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor) -> Result<(), ErrorReport> {
     use daily_totals::*;
     let mut table = Table::open(&tables::DAILY_TOTALS)?;
-    let columns = table.columns();
     let row = |(site_id, day, path): &(SiteId, i32, TextKey), views: i64| {
         [(*day).into(), datum::text(path), slot.into(), epoch.into(), views.into(), (*site_id).into()]
     };
@@ -226,7 +224,7 @@ fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor)
         let are_expected_new = predictor.predicts_miss();
         if are_expected_new {
             let rows: Vec<_> = days.iter().map(|(day, views)| row(day, *views)).collect();
-            table.insert_without_indexes(rows.iter().map(|row| &row[..columns]));
+            table.insert_without_indexes(rows.iter().map(|row| &row[..]));
         }
         for (of, views) in days {
             if are_expected_new && table.index_next()? {
@@ -243,7 +241,7 @@ fn write_days(epoch: i64, slot: i32, days: &Days, predictor: &mut MissPredictor)
             table.write(&key, None, |table, found| {
                 predictor.record(found);
                 if !found {
-                    table.insert(&row(of, *views)[..columns])?;
+                    table.insert(&row(of, *views))?;
                     return Ok(Some(()));
                 }
                 let before = if table.bigint(EPOCH) == epoch { table.bigint(VIEWS) } else { 0 };
@@ -263,7 +261,6 @@ fn write_sites(epoch: i64, slot: i32, visitors: &Visitors, tids: &mut TidCache) 
     use site_totals::*;
     let mut table = Table::open(&tables::SITE_TOTALS)?;
     tids.belong_to(table.file());
-    let columns = table.columns();
     for (site_id, visitors) in visitors.iter().filter(|(_, visitors)| **visitors != 0) {
         let key = [KeyValue::Smallint(*site_id), KeyValue::Integer(slot)];
         write_at(&mut table, tids, &key, |table, found| {
@@ -275,7 +272,7 @@ fn write_sites(epoch: i64, slot: i32, visitors: &Visitors, tids: &mut TidCache) 
                 ])?
             } else {
                 let row = [slot.into(), epoch.into(), (*visitors).into(), (*site_id).into()];
-                table.insert(&row[..columns])?;
+                table.insert(&row)?;
                 true
             };
             Ok(written.then_some(()))

@@ -85,8 +85,6 @@ struct Sessions {
     table: Table,
     epoch: i64,
     by: WriterKind,
-    /// How many of the columns of `row` the table has.
-    columns: usize,
 }
 
 /// Adds deltas to the sessions of an epoch. The row of a session without page views is deleted.
@@ -104,8 +102,7 @@ pub fn write(
         state::hold(page_views)?; // the gate is locked before all rows
     }
     let table = Table::open(&tables::SESSIONS)?;
-    let columns = table.columns();
-    let mut sessions = Sessions { table, epoch, by, columns };
+    let mut sessions = Sessions { table, epoch, by };
     let changes = if by == WriterKind::Batch {
         MARKED.with_borrow_mut(|marked| {
             let marked = marked.get_or_insert_with(MarkedSessionCache::new);
@@ -159,7 +156,7 @@ impl Sessions {
                 let rows =
                     others.iter().map(|(session, delta, _)| row(*session, self.epoch, self.as_new(*delta)));
                 let rows: Vec<_> = rows.collect();
-                self.table.insert_without_indexes(rows.iter().map(|row| &row[..self.columns]));
+                self.table.insert_without_indexes(rows.iter().map(|row| &row[..]));
             }
             for (session, delta, digest) in others {
                 let change = changes.entry(session.0).or_default();
@@ -188,7 +185,7 @@ impl Sessions {
         delta: i64,
     ) -> Result<(bool, SessionCount, SessionCount), ErrorReport> {
         let key = [KeyValue::Smallint(session.0), KeyValue::Text(session.1)];
-        let (epoch, by, columns) = (self.epoch, self.by, self.columns);
+        let (epoch, by) = (self.epoch, self.by);
         let as_new = self.as_new(delta);
         self.table.write(&key, None, |table, found| {
             let before = if found { SessionCount::read(table, epoch) } else { SessionCount::default() };
@@ -221,7 +218,7 @@ impl Sessions {
                     ),
                 ])?,
                 (false, 0) => true,
-                (false, _) => table.insert_or_yield(&row(session, epoch, now)[..columns])?,
+                (false, _) => table.insert_or_yield(&row(session, epoch, now))?,
             };
             Ok(written.then_some((found, before, now)))
         })

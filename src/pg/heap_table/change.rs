@@ -196,6 +196,7 @@ impl Table {
             let description = (*self.relation).rd_att;
             let columns = usize::try_from((*description).natts).unwrap_or(0);
             for row in rows {
+                let row = self.own_values(row);
                 let slot = self.spare.pop().unwrap_or_else(|| {
                     pg_sys::MakeSingleTupleTableSlot(description, &raw const pg_sys::TTSOpsVirtual)
                 });
@@ -242,6 +243,7 @@ impl Table {
     }
 
     fn form(&self, values: &[pg_sys::Datum]) -> pg_sys::HeapTuple {
+        let values = self.own_values(values);
         // SAFETY: both arrays have an element for each column; the callers give values of the columns' types.
         unsafe {
             let description = (*self.relation).rd_att;
@@ -252,6 +254,11 @@ impl Table {
             nulls[..values.len()].fill(false);
             pg_sys::heap_form_tuple(description, row.as_mut_ptr(), nulls.as_mut_ptr())
         }
+    }
+
+    /// The values for the columns that the table has. A table of an older version of the extension may lack the last ones.
+    fn own_values<'v>(&self, values: &'v [pg_sys::Datum]) -> &'v [pg_sys::Datum] {
+        &values[..values.len().min(self.columns())]
     }
 
     pub(super) fn outcome(&self, result: pg_sys::TM_Result::Type) -> Result<bool, ErrorReport> {

@@ -168,7 +168,7 @@ impl Table {
     }
 
     /// How many columns of ours the table has. A table of an older version of the extension may lack some.
-    pub fn columns(&self) -> usize {
+    fn columns(&self) -> usize {
         self.definition.columns.len()
     }
 
