@@ -16,7 +16,7 @@ pub use site_stats_tally::{PageView, SiteId};
 use crate::error;
 use crate::pg::datum::{self, Columns};
 use crate::pg::spi::{self, Statement};
-use crate::pg::{catalog, scan, version};
+use crate::pg::{catalog, indexes, scan, version};
 
 /// The names of the columns, and the types that each may have.
 const COLUMNS: [(&str, &[pg_sys::Oid]); 5] = [
@@ -144,15 +144,12 @@ impl Layout {
                     },
                 });
             }
-            let columns = usize::try_from((*description).natts).unwrap_or(0);
-            let mut values = vec![pg_sys::Datum::from(0); columns];
-            let mut nulls = vec![true; columns];
-            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let value = |n: usize| (!nulls[self.positions[n]]).then(|| values[self.positions[n]]);
+            let columns = datum::columns_of(tuple, description);
+            let value = |n: usize| columns[self.positions[n]];
             let text = |n| value(n).map(|value| datum::text_bytes(value));
             let id = value(ID).map(|id| id.value() as i64);
             let site_id = match self.site {
-                Some(position) => (!nulls[position]).then(|| values[position].value() as SiteId),
+                Some(position) => columns[position].map(|site_id| site_id.value() as SiteId),
                 None => Some(FIRST_SITE),
             };
             let untyped = || {
@@ -242,7 +239,7 @@ unsafe fn index_on(
     // SAFETY: the caller guarantees an open and locked relation; `find_index` passes open indexes of it.
     unsafe {
         find_index(relation, |index| {
-            is_eligible((*index).rd_id) && !is_young(index) && leads_to(relation, index, positions)
+            is_eligible((*index).rd_id) && !indexes::is_young(index) && leads_to(relation, index, positions)
         })
     }
 }
@@ -253,7 +250,7 @@ unsafe fn index_on(
 /// The relation must be open and locked.
 unsafe fn has_young_index(relation: pg_sys::Relation) -> bool {
     // SAFETY: the caller guarantees an open and locked relation; `find_index` passes open indexes of it.
-    unsafe { find_index(relation, |index| is_young(index)).is_some() }
+    unsafe { find_index(relation, |index| indexes::is_young(index)).is_some() }
 }
 
 /// The first index of a table that meets a condition.
@@ -279,21 +276,6 @@ unsafe fn find_index(
     }
 }
 
-/// Whether this transaction has made the index, and has left HOT chains whose older rows it does not lead to. Older
-/// transactions may be in the way of such an index, too; but every scan here sees what is committed now.
-///
-/// # Safety
-/// The index must be open.
-unsafe fn is_young(index: pg_sys::Relation) -> bool {
-    // SAFETY: the caller guarantees an open index, which has its row of `pg_index`.
-    unsafe {
-        (*(*index).rd_index).indcheckxmin
-            && pg_sys::TransactionIdIsCurrentTransactionId(pg_sys::htup::HeapTupleHeaderGetXmin(
-                (*(*index).rd_indextuple).t_data,
-            ))
-    }
-}
-
 /// Whether an index is such a btree.
 ///
 /// # Safety
@@ -303,10 +285,7 @@ unsafe fn leads_to(relation: pg_sys::Relation, index: pg_sys::Relation, position
     unsafe {
         let form = &*(*index).rd_index;
         let keys = usize::try_from(form.indnkeyatts).unwrap_or(0);
-        form.indisvalid
-            && form.indisready
-            && (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
-            && pg_sys::RelationGetIndexPredicate(index).is_null()
+        indexes::is_whole_btree(index)
             && keys >= positions.len()
             && positions.iter().enumerate().all(|(n, position)| {
                 let column = &*version::attribute((*relation).rd_att, *position);

@@ -137,6 +137,23 @@ fn converted(bytes: &[u8], convert: impl FnOnce(*const c_char, i32, i32) -> *mut
     if copy == text { bytes } else { unsafe { CStr::from_ptr(copy) }.to_bytes() }
 }
 
+/// All columns of a row; `None` is NULL. Values by reference lie in the tuple.
+///
+/// # Safety
+/// The tuple must be a row with this description.
+pub unsafe fn columns_of(
+    tuple: pg_sys::HeapTuple,
+    description: pg_sys::TupleDesc,
+) -> Vec<Option<pg_sys::Datum>> {
+    // SAFETY: the caller guarantees the row. Both arrays have an element for each column.
+    unsafe {
+        let count = usize::try_from((*description).natts).unwrap_or(0);
+        let (mut values, mut nulls) = (vec![pg_sys::Datum::from(0); count], vec![true; count]);
+        pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
+        values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value)).collect()
+    }
+}
+
 /// The columns of a row, read in order from its tuple, up to the last one that is needed.
 ///
 /// For scans of many rows: `heap_deform_tuple` would take a third of the time of such a scan.

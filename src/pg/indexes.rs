@@ -213,3 +213,33 @@ pub enum IndexEntry {
     /// A new version of a row that the entries of the old version do not lead to: an update that is not HOT.
     Moved(NeedsIndexes),
 }
+
+/// Whether this transaction has made the index, and has left HOT chains whose older rows it does not lead to. Older
+/// transactions may be in the way of such an index, too; but every scan here sees what is committed now.
+///
+/// # Safety
+/// The index must be open.
+pub unsafe fn is_young(index: pg_sys::Relation) -> bool {
+    // SAFETY: the caller guarantees an open index, which has its row of `pg_index`.
+    unsafe {
+        (*(*index).rd_index).indcheckxmin
+            && pg_sys::TransactionIdIsCurrentTransactionId(pg_sys::htup::HeapTupleHeaderGetXmin(
+                (*(*index).rd_indextuple).t_data,
+            ))
+    }
+}
+
+/// Whether an index is a valid btree over all rows.
+///
+/// # Safety
+/// The index must be open.
+pub unsafe fn is_whole_btree(index: pg_sys::Relation) -> bool {
+    // SAFETY: the caller guarantees an open index, which has its row of `pg_index`.
+    unsafe {
+        let form = &*(*index).rd_index;
+        form.indisvalid
+            && form.indisready
+            && (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && pg_sys::RelationGetIndexPredicate(index).is_null()
+    }
+}

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::datum::{self, Column};
-use crate::pg::{scan, version};
+use crate::pg::{indexes, scan, version};
 
 /// The hash of a row of texts, a `bigint`.
 fn hash(values: &[Option<pg_sys::Datum>]) -> pg_sys::Datum {
@@ -52,10 +52,7 @@ pub unsafe fn lowest_id(
     scan::by_index(table, index, &[is_it], snapshot, |tuple, description| {
         // SAFETY: the scan passes a row of the table, whose columns the caller guarantees.
         unsafe {
-            let count = usize::try_from((*description).natts).unwrap_or(0);
-            let (mut row, mut nulls) = (vec![pg_sys::Datum::from(0); count], vec![true; count]);
-            pg_sys::heap_deform_tuple(tuple, description, row.as_mut_ptr(), nulls.as_mut_ptr());
-            let mut columns = row.iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(*value));
+            let mut columns = datum::columns_of(tuple, description).into_iter();
             let id = columns.next().flatten().map(|id| id.value() as i32);
             let is_same = |(one, other): (Option<pg_sys::Datum>, &Option<pg_sys::Datum>)| match (one, other) {
                 (Some(one), Some(other)) => datum::text_bytes(one) == datum::text_bytes(*other),
@@ -79,18 +76,12 @@ unsafe fn leads_to_rows(table: pg_sys::Oid, index: pg_sys::Oid) -> bool {
     unsafe {
         let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
         let form = &*(*index).rd_index;
-        // This transaction has made the index, and it may not lead to older versions of rows.
-        let maker = pg_sys::htup::HeapTupleHeaderGetXmin((*(*index).rd_indextuple).t_data);
-        let is_young = form.indcheckxmin && pg_sys::TransactionIdIsCurrentTransactionId(maker);
         let is_fit = form.indrelid == table
-            && form.indisvalid
-            && form.indisready
-            && !is_young
-            && (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && indexes::is_whole_btree(index)
+            && !indexes::is_young(index)
             && form.indnatts == 1
             && form.indkey.values.as_slice(1)[0] == 0
-            && (*version::attribute((*index).rd_att, 0)).atttypid == pg_sys::INT8OID
-            && pg_sys::RelationGetIndexPredicate(index).is_null();
+            && (*version::attribute((*index).rd_att, 0)).atttypid == pg_sys::INT8OID;
         pg_sys::index_close(index, pg_sys::NoLock as i32);
         is_fit
     }

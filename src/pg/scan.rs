@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::pg::datum::Column;
+use crate::pg::datum::{self, Column};
 use crate::pg::{catalog, version};
 
 /// A condition of a scan: the column of the index, the strategy and the function of the operator, and the
@@ -54,15 +54,7 @@ pub fn show_first<R>(
         let snapshot = pg_sys::RegisterSnapshot(snapshot);
         let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot, 0, null_mut());
         let tuple = pg_sys::systable_getnext(scan);
-        let row = (!tuple.is_null()).then(|| {
-            let description = (*relation).rd_att;
-            let columns = usize::try_from((*description).natts).unwrap_or(0);
-            let mut values = vec![pg_sys::Datum::from(0); columns];
-            let mut nulls = vec![false; columns];
-            pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let row = values.into_iter().zip(nulls).map(|(value, is_null)| (!is_null).then_some(value));
-            row.collect::<Vec<_>>()
-        });
+        let row = (!tuple.is_null()).then(|| datum::columns_of(tuple, (*relation).rd_att));
         let shown = show(row.as_deref());
         pg_sys::systable_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
