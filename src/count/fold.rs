@@ -11,7 +11,7 @@ use crate::count::tally::{PathDelta, Tally};
 use crate::count::{refusal_totals, slots, state, tables};
 use crate::pg::heap_table::Table;
 use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
-use crate::pg::{catalog, snapshot};
+use crate::pg::{catalog, snapshot, transaction};
 use crate::{error, settings};
 
 /// How many rows of each table one transaction of folding moves.
@@ -109,8 +109,7 @@ pub fn fold_now(
     max_rows: i32,
 ) -> Result<Folded, ErrorReport> {
     // The lock of a writer keeps the epoch until this transaction ends.
-    // SAFETY: the oid is that of an existing table, and the callers run in a transaction.
-    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::RowExclusiveLock as i32) };
+    transaction::lock_for_writing(page_views);
     let epoch = state::Writer::new(page_views)?.epoch();
     let folded = fold(connection, page_views, epoch, max_rows)?;
     if !slots::try_borrow(page_views, 0) {

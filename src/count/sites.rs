@@ -95,7 +95,6 @@ pub fn require(id: SiteId) -> Result<(), ErrorReport> {
     let is_it = (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, id.into());
     let (found, is_current) = first(SITES, c"sites_id_pkey", is_it)?;
     if found.is_none() {
-        let is_it = (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, id.into());
         let was_removed = first(c"removed_sites", c"removed_sites_id_pkey", is_it)?.0.is_some();
         return if was_removed || are_several()? { Err(error::no_site_of(id)) } else { Ok(()) };
     }
@@ -109,7 +108,7 @@ pub fn require(id: SiteId) -> Result<(), ErrorReport> {
 
 /// Whether there is a site beside the first one, by what is committed now, with this transaction's own changes.
 pub fn are_several() -> Result<bool, ErrorReport> {
-    if catalog::table(c"sites").is_err() {
+    if catalog::table(SITES).is_err() {
         return Ok(false); // version 0.2.0 has no sites
     }
     if let Some(several) = KNOWN.with_borrow(|known| known.as_ref().and_then(|known| known.are_several)) {
@@ -175,6 +174,6 @@ fmgr::sql_function!(announce_sites_wrapper, pg_finfo_announce_sites_wrapper, ann
 
 /// Tells every process that the sites have changed. The trigger of `sites`.
 fn announce(_call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum, ErrorReport> {
-    catalog::announce_change(catalog::table(c"sites")?);
+    catalog::announce_change(catalog::table(SITES)?);
     Ok(pg_sys::Datum::from(0))
 }

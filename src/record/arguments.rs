@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::count::tally::DAY;
 use crate::error;
 
 /// A text that a site passes.
@@ -79,7 +80,6 @@ pub fn today() -> i32 {
 
 /// The UTC day of a `timestamptz`, in days since 2000-01-01.
 pub fn day_of(time: i64) -> i32 {
-    const DAY: i64 = 86_400_000_000;
     // A time of PostgreSQL is within some millions of days.
     i32::try_from(time.div_euclid(DAY)).unwrap_or(i32::MAX)
 }

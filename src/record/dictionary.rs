@@ -310,7 +310,7 @@ impl Dictionary {
     }
 }
 
-/// Whether this transaction has not deleted the row with this id, as `forget_session()` may have done.
+/// Whether there is a row with this id that this transaction has not deleted, as `forget_session()` may have done.
 fn is_there(table: &mut Table, id: i32) -> bool {
     snapshot::with_latest(|snapshot| table.find_in(&[KeyValue::Integer(id)], snapshot))
 }
@@ -321,8 +321,7 @@ fn free_id(table: &mut Table) -> Result<pg_sys::Datum, ErrorReport> {
         pgrx::check_for_interrupts!();
         let id = table.next_number(1)?;
         // A sequence gives a bigint; that of an `integer` column ends where these end.
-        let key = [KeyValue::Integer(id.value() as i32)];
-        if !snapshot::with_latest(|snapshot| table.find_in(&key, snapshot)) {
+        if !is_there(table, id.value() as i32) {
             return Ok(id);
         }
     }
