@@ -39,6 +39,33 @@ pub fn length_and_persistence(table: pg_sys::Oid) -> (u32, bool) {
     }
 }
 
+/// The blocks of a table that may have a row which some snapshot does not show. All rows in the others were there, as they are, for
+/// every snapshot that is held. Returns the first block of each range, and the one behind it. Nobody may be writing to the table.
+pub fn blocks_with_news(table: pg_sys::Oid) -> Vec<(u32, u32)> {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    let is_told = version::keeps_all_snapshots();
+    let mut map = pg_sys::InvalidBuffer as pg_sys::Buffer;
+    // SAFETY: the table exists, and is open while its visibility map is read. That pins a block of the map, until the next one.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        for block in 0..pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) {
+            let status = u32::from(pg_sys::visibilitymap_get_status(relation, block, &mut map));
+            if is_told && status & pg_sys::VISIBILITYMAP_ALL_VISIBLE != 0 {
+                continue;
+            }
+            match found.last_mut() {
+                Some((_, beyond)) if *beyond == block => *beyond += 1,
+                _ => found.push((block, block + 1)),
+            }
+        }
+        if map != pg_sys::InvalidBuffer as pg_sys::Buffer {
+            pg_sys::ReleaseBuffer(map);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    found
+}
+
 /// Calls `show` with the first row of a small table that the snapshot shows, or with `None`. The values live
 /// until `show` returns.
 pub fn show_first<R>(

@@ -127,6 +127,15 @@ pub unsafe fn identity_sequence(relation: pg_sys::Relation, column: i16) -> pg_s
     }
 }
 
+/// Whether VACUUM heeds each snapshot for as long as it is held.
+pub fn keeps_all_snapshots() -> bool {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: a plain integer of this process, which the start of the server has set.
+    return unsafe { pg_sys::old_snapshot_threshold } < 0;
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    true
+}
+
 /// Begins an index scan of a table.
 ///
 /// # Safety

@@ -4,12 +4,19 @@
 //! the session set, and no row of `origins` or `clients` that no other page view refers to. A page view that is not committed when
 //! its session is deleted comes after.
 //!
-//! Whether another page view refers to an origin can be told for good only while nobody writes page views: one that refers to it may
-//! not be committed, and a process may remember the origin and be about to use it. So one visitor is forgotten at a time. If no
-//! other page view refers to an origin or a client of the visitor, the call first waits for open writers, as the beginning of a
-//! backfill does, and keeps new ones out until it is committed. The page views of most visitors share both with others, and then
-//! no writer waits. The deletion is announced: a process that remembers rows of `origins` or `clients` must forget them at a change
-//! of the table, and must have locked `page_views` as a writer before it looks one up.
+//! Whether another page view refers to an origin is told by a scan that stops at the first one: no index would be worth what it
+//! costs each page view. Most visitors share all origins and clients with others, and then no writer waits.
+//!
+//! That nobody refers to one can be told for good only while nobody writes page views: one that refers to it may not be committed,
+//! and a process may remember the origin and be about to use it. So one visitor is forgotten at a time. If no other page view
+//! refers to an origin or a client of the visitor, the call then waits for open writers, as the beginning of a backfill does, and
+//! keeps new ones out until it is committed. Without them it looks again, but not at all page views. A block of which the
+//! visibility map says that all its rows are visible to everyone has none that the first scan did not see: VACUUM says so only of
+//! rows that every snapshot shows, and the snapshot of that scan is held until then. Whatever was written since, by whatever
+//! statement, is in the other blocks.
+//!
+//! The deletion is announced: a process that remembers rows of `origins` or `clients` must forget them at a change of the table,
+//! and must have locked `page_views` as a writer before it looks one up.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -22,42 +29,19 @@ use crate::backfill::requests;
 use crate::count::page_view::Session;
 use crate::count::{sites, state};
 use crate::pg::locks::{Class, Lock, Mode};
-use crate::pg::spi::{self, Connection, SnapshotKind, Statement};
+use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
 use crate::pg::transaction::{self, ALL_ROWS};
-use crate::pg::{catalog, datum, fmgr};
+use crate::pg::{catalog, datum, fmgr, scan, snapshot};
 use crate::record::arguments::{SESSION_ID, required};
 use crate::{error, settings};
 
-/// The ids of a session's page views, in order, and whether one of these refers to an origin or a client as no other session does.
-/// Few or many page views may refer to a row, and the planner cannot know. So another one is looked for by the index on the column,
-/// row by row.
+/// What is needed of a page view: its id, and the ids of its origin and its client.
+type View = (i64, [Option<i32>; 2]);
+
 static FIND_VIEWS: Statement = Statement::new(
-    "WITH theirs AS MATERIALIZED (
-          SELECT v.id, v.origin_id, v.client_id
-          FROM ONLY site_stats.page_views AS v
-          WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id = $2
-      )
-      SELECT
-          (SELECT pg_catalog.array_agg(t.id ORDER BY t.id) FROM theirs AS t),
-          EXISTS (
-              SELECT
-              FROM (SELECT DISTINCT t.origin_id FROM theirs AS t WHERE t.origin_id IS NOT NULL) AS t
-              WHERE (
-                  SELECT o.id
-                  FROM ONLY site_stats.page_views AS o
-                  WHERE o.origin_id = t.origin_id AND (o.session_id COLLATE \"C\" <> $1 OR o.site_id <> $2)
-                  LIMIT 1
-              ) IS NULL
-          ) OR EXISTS (
-              SELECT
-              FROM (SELECT DISTINCT t.client_id FROM theirs AS t WHERE t.client_id IS NOT NULL) AS t
-              WHERE (
-                  SELECT o.id
-                  FROM ONLY site_stats.page_views AS o
-                  WHERE o.client_id = t.client_id AND (o.session_id COLLATE \"C\" <> $1 OR o.site_id <> $2)
-                  LIMIT 1
-              ) IS NULL
-          )",
+    "SELECT v.id, v.origin_id, v.client_id
+      FROM ONLY site_stats.page_views AS v
+      WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id = $2",
     &[pg_sys::TEXTOID, pg_sys::INT2OID],
 );
 
@@ -79,38 +63,71 @@ static REMOVE_THESE_VIEWS: Statement = Statement::new(
 static REMOVE_VIEWS: Statement = Statement::new(
     "DELETE FROM ONLY site_stats.page_views AS v
       WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id = $2
-      RETURNING v.origin_id, v.client_id",
+      RETURNING v.id, v.origin_id, v.client_id",
     &[pg_sys::TEXTOID, pg_sys::INT2OID],
 );
 
-/// Deletes the rows of these ids that no page view refers to.
-macro_rules! remove_unused {
-    ($table:literal, $column:literal) => {
-        Statement::new(
-            concat!(
-                "DELETE FROM site_stats.",
-                $table,
-                " AS d
-                  WHERE d.id = ANY ($1)
-                      AND (
-                          SELECT o.id
-                          FROM ONLY site_stats.page_views AS o
-                          WHERE o.",
-                $column,
-                " = d.id
+/// A table that page views refer to.
+struct Dictionary {
+    name: &'static CStr,
+    /// Takes a session and ids, and returns those to which no page view of another session refers.
+    find_unused: Statement,
+    /// Deletes the rows of these ids to which no page view in these blocks refers. The blocks are given by the first one of each
+    /// range, and by the one behind it.
+    remove_unused: Statement,
+}
+
+macro_rules! dictionary {
+    ($name:literal, $c_name:literal, $column:literal) => {
+        Dictionary {
+            name: $c_name,
+            find_unused: Statement::new(
+                concat!(
+                    "SELECT t.id
+                      FROM pg_catalog.unnest($3) AS t (id)
+                      WHERE (
+                          SELECT true
+                          FROM ONLY site_stats.page_views AS v
+                          WHERE v.",
+                    $column,
+                    " = t.id AND ROW (v.session_id COLLATE \"C\", v.site_id) IS DISTINCT FROM ROW ($1, $2)
                           LIMIT 1
                       ) IS NULL"
+                ),
+                &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT4ARRAYOID],
             ),
-            &[pg_sys::INT4ARRAYOID],
-        )
+            remove_unused: Statement::new(
+                concat!(
+                    "DELETE FROM site_stats.",
+                    $name,
+                    " AS d
+                      WHERE d.id = ANY ($1)
+                          AND d.id NOT IN (
+                              SELECT u.id
+                              FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS b (first, beyond)
+                              CROSS JOIN LATERAL (
+                                  SELECT v.",
+                    $column,
+                    " AS id
+                                  FROM ONLY site_stats.page_views AS v
+                                  WHERE v.",
+                    $column,
+                    " = ANY ($1)
+                                      AND v.ctid >= pg_catalog.format('(%s,0)', b.first)::pg_catalog.tid
+                                      AND v.ctid < pg_catalog.format('(%s,0)', b.beyond)::pg_catalog.tid
+                                  OFFSET 0
+                              ) AS u
+                          )"
+                ),
+                &[pg_sys::INT4ARRAYOID, pg_sys::INT8ARRAYOID, pg_sys::INT8ARRAYOID],
+            ),
+        }
     };
 }
 
-/// What page views refer to: the tables, in the order in which `REMOVE_VIEWS` returns their ids.
-static REMOVE_UNUSED: [(&CStr, Statement); 2] = [
-    (c"origins", remove_unused!("origins", "origin_id")),
-    (c"clients", remove_unused!("clients", "client_id")),
-];
+/// In the order of the ids in a `View`.
+static DICTIONARIES: [Dictionary; 2] =
+    [dictionary!("origins", c"origins", "origin_id"), dictionary!("clients", c"clients", "client_id")];
 
 static REMOVE_ACTIVE_SESSION: Statement = Statement::new(
     "DELETE FROM site_stats.active_sessions AS a WHERE a.session_id = $1 AND a.site_id = $2",
@@ -124,8 +141,11 @@ static REMOVE_STALE_SESSION: Statement = Statement::new(
     &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
 );
 
-/// The plans of these statements use the indexes, whatever the statistics say. A scan would be of all page views.
+/// The plans of these statements find rows by an index, or by their blocks, whatever the statistics say. Only `find_unused` scans
+/// all page views, as it has no other way.
 const BY_INDEX: (&CStr, &CStr) = (c"enable_seqscan", c"off");
+/// The costs of such a scan would have the server compile it.
+const NOT_COMPILED: (&CStr, &CStr) = (c"jit", c"off");
 
 /// How often a call tries to keep writers out, and how long it lets them pass in between.
 const ATTEMPTS: u32 = 20;
@@ -151,7 +171,7 @@ fn forget_session(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys:
     let session_id = required(&SESSION_ID, session_id)?;
     let site_id = sites::id_of(site)?;
     requests::resume_if_due();
-    let views = transaction::with_settings(&[ALL_ROWS, BY_INDEX], || {
+    let views = transaction::with_settings(&[ALL_ROWS, BY_INDEX, NOT_COMPILED], || {
         spi::connect(|connection| forget(connection, (site_id, session_id)))
     })?;
     Ok(views.into())
@@ -161,43 +181,74 @@ fn forget_session(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys:
 fn forget(connection: &Connection, (site_id, session_id): Session) -> Result<i64, ErrorReport> {
     let page_views = catalog::page_views()?;
     Lock::new(Class::Forget, page_views, 0).acquire(Mode::Exclusive);
-    let (session_id, site_id) = (Some(datum::text(session_id)), Some(site_id.into()));
-    let found = FIND_VIEWS.run(connection, SnapshotKind::Latest, &[session_id, site_id])?;
-    let removed = match found.get(0, 1) {
-        None => 0,
-        Some(_) if found.boolean(0, 2) => {
-            keep_writers_out(page_views)?;
-            remove_with_own(connection, &[session_id, site_id])?
-        }
-        // A page view that has come since then comes after. It may refer to a row that no other one refers to.
-        ids => {
-            let arguments = [session_id, site_id, ids];
-            count(REMOVE_THESE_VIEWS.run(connection, SnapshotKind::Latest, &arguments)?.len())
-        }
-    };
-    REMOVE_ACTIVE_SESSION.run(connection, SnapshotKind::Latest, &[session_id, site_id])?;
+    let session = [Some(datum::text(session_id)), Some(site_id.into())];
+    let removed = snapshot::with_latest(|snapshot| remove_views(connection, page_views, &session, snapshot))?;
+    REMOVE_ACTIVE_SESSION.run(connection, SnapshotKind::Latest, &session)?;
 
     // The gate comes before rows of the session set: a batch may be about to write this one.
     state::hold(page_views)?;
     let epoch = Some(state::latest()?.epoch.into());
+    let [session_id, site_id] = session;
     REMOVE_STALE_SESSION.run(connection, SnapshotKind::Latest, &[session_id, site_id, epoch])?;
-    Ok(removed)
+    Ok(count(removed))
 }
 
-/// Deletes the page views of a session, and what no other page view refers to then. No other transaction may be writing page views.
-fn remove_with_own(connection: &Connection, session: &[Option<pg_sys::Datum>]) -> Result<i64, ErrorReport> {
-    let removed = REMOVE_VIEWS.run(connection, SnapshotKind::Latest, session)?;
-    for ((table, remove_unused), column) in REMOVE_UNUSED.iter().zip(1..) {
-        let ids: BTreeSet<_> = (0..removed.len())
-            .filter_map(|row| removed.get(row, column))
-            .map(|id| id.value() as i32)
-            .collect();
-        let ids = ids.into_iter().collect::<Vec<_>>().into_datum();
-        if !remove_unused.run(connection, SnapshotKind::Latest, &[ids])?.is_empty() {
-            catalog::announce_change(catalog::table(table)?);
+/// Deletes the page views of a session, and what no other page view refers to. Returns how many page views these were. The snapshot
+/// must be held until this has returned.
+fn remove_views(
+    connection: &Connection,
+    page_views: pg_sys::Oid,
+    session: &[Option<pg_sys::Datum>; 2],
+    snapshot: pg_sys::Snapshot,
+) -> Result<usize, ErrorReport> {
+    let [session_id, site_id] = *session;
+    let found = views(&FIND_VIEWS.read(connection, snapshot, session)?);
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let mut unused = ids(&found);
+    for (dictionary, ids) in DICTIONARIES.iter().zip(&mut unused) {
+        let arguments = [session_id, site_id, array(ids)];
+        let rows = dictionary.find_unused.read(connection, snapshot, &arguments)?;
+        *ids = (0..rows.len()).map(|row| rows.integer(row, 1)).collect();
+    }
+    if unused.iter().all(BTreeSet::is_empty) {
+        // A page view that has come since then comes after. It may refer to a row that no other one refers to.
+        let ids = found.iter().map(|(id, _)| *id).collect::<Vec<_>>().into_datum();
+        let arguments = [session_id, site_id, ids];
+        return Ok(REMOVE_THESE_VIEWS.run(connection, SnapshotKind::Latest, &arguments)?.len());
+    }
+    keep_writers_out(page_views)?;
+    let removed = views(&REMOVE_VIEWS.run(connection, SnapshotKind::Latest, session)?);
+    let mut blocks = scan::blocks_with_news(page_views);
+    if removed != found {
+        // The visitor is here, or somebody has changed these page views. What was found out is not about what went.
+        (unused, blocks) = (ids(&removed), vec![(0, u32::MAX)]);
+    }
+    let (first, beyond): (Vec<_>, Vec<_>) =
+        blocks.into_iter().map(|(first, beyond)| (i64::from(first), i64::from(beyond))).unzip();
+    let (first, beyond) = (first.into_datum(), beyond.into_datum());
+    for (dictionary, ids) in DICTIONARIES.iter().zip(&unused) {
+        let arguments = [array(ids), first, beyond];
+        if !dictionary.remove_unused.run(connection, SnapshotKind::Latest, &arguments)?.is_empty() {
+            catalog::announce_change(catalog::table(dictionary.name)?);
         }
     }
-    Ok(count(removed.len()))
+    Ok(removed.len())
+}
+
+fn views(rows: &Rows) -> BTreeSet<View> {
+    let reference = |row, column| rows.get(row, column).map(|id| id.value() as i32);
+    (0..rows.len()).map(|row| (rows.bigint(row, 1), [2, 3].map(|column| reference(row, column)))).collect()
+}
+
+/// The ids of their origins and of their clients.
+fn ids(views: &BTreeSet<View>) -> [BTreeSet<i32>; 2] {
+    [0, 1].map(|n| views.iter().filter_map(|(_, references)| references[n]).collect())
+}
+
+fn array(ids: &BTreeSet<i32>) -> Option<pg_sys::Datum> {
+    ids.iter().copied().collect::<Vec<_>>().into_datum()
 }
 
 fn count(rows: usize) -> i64 {
