@@ -1,15 +1,15 @@
 # The verbs of this project; the work is done by the scripts in bin/, which say what they do.
 #
 # Variables: LOG (demo), SAMPLES (check-samples), TESTS (check-regress), SPECS (check-isolation), PROVE_TESTS
-# (check-recovery), NEIGHBOURS (check-neighbours), SEED and CYCLES (chaos), ONLY, SCALE and ROUNDS (bench), PG or
-# PG_CONFIG (all): see make help.
+# (check-recovery), SEED and HISTORIES (037_reports_random), NEIGHBOURS (check-neighbours), SEED and CYCLES (chaos),
+# ONLY, SCALE and ROUNDS (bench), PG or PG_CONFIG (all): see make help.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
     check-lint check-unit check-pgspot check-samples check-regress check-upgrade check-installcheck check-isolation \
     check-recovery check-chaos matrix chaos bench clean package check-package check-pg-upgrade check-neighbours installcheck
 
-export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS SAMPLES NEIGHBOURS PROFILE SEED CYCLES ONLY SCALE ROUNDS
+export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS SAMPLES NEIGHBOURS PROFILE SEED CYCLES HISTORIES ONLY SCALE ROUNDS
 
 help:
 	@echo 'make demo                      show what site_stats does, on a throw-away server with made-up views'

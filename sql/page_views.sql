@@ -15,7 +15,8 @@ CREATE TABLE site_stats.origins (
     term text,
     content text,
     channel text,
-    CONSTRAINT origins_id_pkey PRIMARY KEY (id)
+    CONSTRAINT origins_id_pkey PRIMARY KEY (id),
+    CONSTRAINT origins_id_check CHECK (id > 0)
 );
 
 COMMENT ON TABLE site_stats.origins IS 'Where visits came from, one row for each combination that was seen.';
@@ -34,7 +35,8 @@ CREATE TABLE site_stats.clients (
     device text,
     country text,
     language text,
-    CONSTRAINT clients_id_pkey PRIMARY KEY (id)
+    CONSTRAINT clients_id_pkey PRIMARY KEY (id),
+    CONSTRAINT clients_id_check CHECK (id > 0)
 );
 
 COMMENT ON TABLE site_stats.clients IS 'What visits were made with, one row for each combination that was seen.';

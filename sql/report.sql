@@ -214,6 +214,17 @@ BEGIN
         FROM site_stats.most_viewed_paths(max_rows, wanted_site) AS p
         CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id, wanted_site) AS n
         ORDER BY p.views DESC, p.path COLLATE "C";
+    ELSIF site_stats.has_spans(wanted_site) THEN
+        RETURN QUERY
+        SELECT p.path, n.title, n.page_type, p.views
+        FROM site_stats.span_paths(wanted_site, since, until, max_rows) AS p
+        LEFT JOIN LATERAL (
+            SELECT a.last_view_id
+            FROM site_stats.path_views AS a
+            WHERE a.site_id = wanted_site AND a.path = p.path
+        ) AS pv ON true
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, pv.last_view_id, wanted_site) AS n
+        ORDER BY p.views DESC, p.path COLLATE "C";
     ELSE
         RETURN QUERY
         SELECT p.path, n.title, n.page_type, p.views
@@ -274,6 +285,7 @@ AS $$
 DECLARE
     wanted_site smallint := site_stats.site_id(site);
     today date := (statement_timestamp() AT TIME ZONE 'UTC')::date;
+    is_spanned boolean;
 BEGIN
     IF since IN ('-infinity', 'infinity') OR until IN ('-infinity', 'infinity') THEN
         RAISE EXCEPTION 'since and until must be finite'
@@ -286,11 +298,16 @@ BEGIN
                 HINT = 'No page view can be outside these days.';
     END IF;
 
+    is_spanned := path IS NULL AND site_stats.has_spans(wanted_site);
     RETURN QUERY
     WITH counted AS (
+        SELECT s.day, s.views
+        FROM site_stats.span_days(CASE WHEN is_spanned THEN wanted_site END, since, until) AS s
+        UNION ALL
         SELECT dv.day, sum(dv.views)::bigint AS views
         FROM site_stats.daily_views AS dv
-        WHERE dv.site_id = wanted_site
+        WHERE NOT is_spanned
+            AND dv.site_id = wanted_site
             AND (views_by_day_in_snapshot.path IS NULL OR dv.path = views_by_day_in_snapshot.path)
             AND dv.day >= COALESCE(since, '-infinity'::date)
             AND dv.day <= COALESCE(until, 'infinity'::date)
@@ -621,6 +638,17 @@ BEGIN
             SELECT r.site_id, r.session_id, sum(r.views) AS views FROM truth AS r GROUP BY r.site_id, r.session_id
         ) AS a ON a.site_id = c.site_id AND a.session_id = c.session_id
         WHERE NOT (c.is_lower_bound AND c.views BETWEEN 1 AND a.views) IS TRUE
+        UNION ALL
+        -- The page views as reports count them, from spans and directly.
+        SELECT
+            'spans',
+            t.id,
+            concat(to_char(d.day, 'YYYY-MM-DD'), CASE WHEN d.is_hidden THEN ' in something else' END),
+            d.counted,
+            d.actual
+        FROM site_stats.sites AS t
+        CROSS JOIN LATERAL site_stats.span_differences(t.id) AS d
+        WHERE wanted_site IS NULL OR t.id = wanted_site
         UNION ALL
         SELECT 'backfill_state', 1::smallint, NULL, 0, 1
         WHERE NOT EXISTS (SELECT FROM state)

@@ -248,7 +248,8 @@ CREATE TABLE site_stats.origins (
     term text,
     content text,
     channel text,
-    CONSTRAINT origins_id_pkey PRIMARY KEY (id)
+    CONSTRAINT origins_id_pkey PRIMARY KEY (id),
+    CONSTRAINT origins_id_check CHECK (id > 0)
 );
 
 COMMENT ON TABLE site_stats.origins IS 'Where visits came from, one row for each combination that was seen.';
@@ -277,7 +278,8 @@ CREATE TABLE site_stats.clients (
     device text,
     country text,
     language text,
-    CONSTRAINT clients_id_pkey PRIMARY KEY (id)
+    CONSTRAINT clients_id_pkey PRIMARY KEY (id),
+    CONSTRAINT clients_id_check CHECK (id > 0)
 );
 
 COMMENT ON TABLE site_stats.clients IS 'What visits were made with, one row for each combination that was seen.';
@@ -592,6 +594,17 @@ BEGIN
         FROM site_stats.most_viewed_paths(max_rows, wanted_site) AS p
         CROSS JOIN LATERAL site_stats.page_shown(p.path, p.last_view_id, wanted_site) AS n
         ORDER BY p.views DESC, p.path COLLATE "C";
+    ELSIF site_stats.has_spans(wanted_site) THEN
+        RETURN QUERY
+        SELECT p.path, n.title, n.page_type, p.views
+        FROM site_stats.span_paths(wanted_site, since, until, max_rows) AS p
+        LEFT JOIN LATERAL (
+            SELECT a.last_view_id
+            FROM site_stats.path_views AS a
+            WHERE a.site_id = wanted_site AND a.path = p.path
+        ) AS pv ON true
+        CROSS JOIN LATERAL site_stats.page_shown(p.path, pv.last_view_id, wanted_site) AS n
+        ORDER BY p.views DESC, p.path COLLATE "C";
     ELSE
         RETURN QUERY
         SELECT p.path, n.title, n.page_type, p.views
@@ -654,6 +667,7 @@ AS $$
 DECLARE
     wanted_site smallint := site_stats.site_id(site);
     today date := (statement_timestamp() AT TIME ZONE 'UTC')::date;
+    is_spanned boolean;
 BEGIN
     IF since IN ('-infinity', 'infinity') OR until IN ('-infinity', 'infinity') THEN
         RAISE EXCEPTION 'since and until must be finite'
@@ -666,11 +680,16 @@ BEGIN
                 HINT = 'No page view can be outside these days.';
     END IF;
 
+    is_spanned := path IS NULL AND site_stats.has_spans(wanted_site);
     RETURN QUERY
     WITH counted AS (
+        SELECT s.day, s.views
+        FROM site_stats.span_days(CASE WHEN is_spanned THEN wanted_site END, since, until) AS s
+        UNION ALL
         SELECT dv.day, sum(dv.views)::bigint AS views
         FROM site_stats.daily_views AS dv
-        WHERE dv.site_id = wanted_site
+        WHERE NOT is_spanned
+            AND dv.site_id = wanted_site
             AND (views_by_day_in_snapshot.path IS NULL OR dv.path = views_by_day_in_snapshot.path)
             AND dv.day >= COALESCE(since, '-infinity'::date)
             AND dv.day <= COALESCE(until, 'infinity'::date)
@@ -1007,6 +1026,17 @@ BEGIN
         ) AS a ON a.site_id = c.site_id AND a.session_id = c.session_id
         WHERE NOT (c.is_lower_bound AND c.views BETWEEN 1 AND a.views) IS TRUE
         UNION ALL
+        -- The page views as reports count them, from spans and directly.
+        SELECT
+            'spans',
+            t.id,
+            concat(to_char(d.day, 'YYYY-MM-DD'), CASE WHEN d.is_hidden THEN ' in something else' END),
+            d.counted,
+            d.actual
+        FROM site_stats.sites AS t
+        CROSS JOIN LATERAL site_stats.span_differences(t.id) AS d
+        WHERE wanted_site IS NULL OR t.id = wanted_site
+        UNION ALL
         SELECT 'backfill_state', 1::smallint, NULL, 0, 1
         WHERE NOT EXISTS (SELECT FROM state)
         UNION ALL
@@ -1324,6 +1354,270 @@ AS 'MODULE_PATHNAME', 'receive_wrapper';
 COMMENT ON FUNCTION site_stats.receive(jsonb, inet, text, text) IS
     'Records a view, a heartbeat or a leave; returns recorded, duplicate, rate_limited, bot, excluded or unknown_host.';
 
+-- spans: page views by session and visit, column by column, so that any question about any range reads little. Derived
+-- in the background, like the counters, and made again when they are lost.
+--
+-- The invariant: a page view is answered from a span if and only if its id is at or below the cursor and its session is
+-- not among the loose sessions. Every other page view is read from page_views.
+
+CREATE TABLE site_stats.span_state (
+    singleton boolean NOT NULL DEFAULT true,
+    cursor bigint NOT NULL DEFAULT 0,
+    latest timestamptz NOT NULL DEFAULT '-infinity',
+    target bigint NOT NULL DEFAULT 0,
+    announced_at timestamptz NOT NULL DEFAULT '-infinity',
+    is_settled boolean NOT NULL DEFAULT true,
+    visit_timeout integer,
+    format smallint,
+    CONSTRAINT span_state_singleton_pkey PRIMARY KEY (singleton),
+    CONSTRAINT span_state_singleton_check CHECK (singleton),
+    CONSTRAINT span_state_cursor_check CHECK (cursor BETWEEN 0 AND target)
+) USING heap WITH (fillfactor = 10);
+
+COMMENT ON TABLE site_stats.span_state IS 'One row: which page views are in spans.';
+COMMENT ON COLUMN site_stats.span_state.cursor IS 'Views up to this id are in spans, but for those of loose sessions.';
+COMMENT ON COLUMN site_stats.span_state.latest IS 'No view in a span is later.';
+COMMENT ON COLUMN site_stats.span_state.target IS 'Views up to this id are to be in spans next.';
+COMMENT ON COLUMN site_stats.span_state.announced_at IS
+    'Whoever writes a view that is not above the target, or not later than this, makes its session loose.';
+COMMENT ON COLUMN site_stats.span_state.is_settled IS 'Every writer that has not heard of the target has ended.';
+COMMENT ON COLUMN site_stats.span_state.visit_timeout IS 'The site_stats.visit_timeout of the spans, in seconds.';
+COMMENT ON COLUMN site_stats.span_state.format IS 'The format of the spans.';
+
+INSERT INTO site_stats.span_state DEFAULT VALUES;
+
+-- A session that is loose twice has two rows: a key would make writers wait for each other.
+CREATE TABLE site_stats.loose_sessions (
+    site_id smallint NOT NULL,
+    session_id text COLLATE "C" NOT NULL
+) USING heap;
+
+-- Without it no row could be deleted where all tables are published.
+ALTER TABLE site_stats.loose_sessions REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE site_stats.loose_sessions IS
+    'Sessions whose views were written out of order, or changed, after they were in a span. Derived.';
+
+-- Paths and page types as numbers, which spans have in their place.
+CREATE TABLE site_stats.span_texts (
+    site_id smallint NOT NULL,
+    number integer NOT NULL,
+    value text COLLATE "C" NOT NULL,
+    CONSTRAINT span_texts_site_id_number_pkey PRIMARY KEY (site_id, number),
+    CONSTRAINT span_texts_site_id_value_key UNIQUE (site_id, value)
+) USING heap;
+
+COMMENT ON TABLE site_stats.span_texts IS 'What the numbers of paths and page types in spans stand for. Derived.';
+
+CREATE TABLE site_stats.spans (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    site_id smallint NOT NULL,
+    format smallint NOT NULL,
+    runs integer NOT NULL,
+    fragments integer NOT NULL,
+    views integer NOT NULL,
+    sessions bigint NOT NULL,
+    entries bigint NOT NULL,
+    exits bigint NOT NULL,
+    bounces bigint NOT NULL,
+    seconds bigint NOT NULL,
+    earliest timestamptz NOT NULL,
+    latest timestamptz NOT NULL,
+    seen_before timestamptz,
+    dead integer NOT NULL,
+    dead_runs bytea NOT NULL,
+    run_column bytea NOT NULL,
+    hash_column bytea NOT NULL,
+    visit_column bytea NOT NULL,
+    time_column bytea NOT NULL,
+    page_column bytea NOT NULL,
+    kind_column bytea NOT NULL,
+    origin_column bytea NOT NULL,
+    client_column bytea NOT NULL,
+    day_column bytea NOT NULL,
+    total_column bytea NOT NULL,
+    divided_column bytea NOT NULL,
+    CONSTRAINT spans_id_pkey PRIMARY KEY (id)
+) USING heap;
+
+-- The bits are packed already.
+ALTER TABLE site_stats.spans
+    ALTER COLUMN dead_runs SET STORAGE EXTERNAL,
+    ALTER COLUMN run_column SET STORAGE EXTERNAL,
+    ALTER COLUMN hash_column SET STORAGE EXTERNAL,
+    ALTER COLUMN visit_column SET STORAGE EXTERNAL,
+    ALTER COLUMN time_column SET STORAGE EXTERNAL,
+    ALTER COLUMN page_column SET STORAGE EXTERNAL,
+    ALTER COLUMN kind_column SET STORAGE EXTERNAL,
+    ALTER COLUMN origin_column SET STORAGE EXTERNAL,
+    ALTER COLUMN client_column SET STORAGE EXTERNAL,
+    ALTER COLUMN day_column SET STORAGE EXTERNAL,
+    ALTER COLUMN total_column SET STORAGE EXTERNAL,
+    ALTER COLUMN divided_column SET STORAGE EXTERNAL;
+
+CREATE INDEX spans_site_id_latest_idx ON site_stats.spans (site_id, latest);
+
+COMMENT ON TABLE site_stats.spans IS
+    'Page views by session and visit, one row for some ten thousands; crates/visits has the format. Derived.';
+COMMENT ON COLUMN site_stats.spans.format IS 'The version of the format; a library reads its own.';
+COMMENT ON COLUMN site_stats.spans.runs IS 'Sessions in the span.';
+COMMENT ON COLUMN site_stats.spans.fragments IS 'Visits, or parts of visits, in the span.';
+COMMENT ON COLUMN site_stats.spans.views IS 'Page views in the span.';
+COMMENT ON COLUMN site_stats.spans.sessions IS 'Sessions whose first view is in the span.';
+COMMENT ON COLUMN site_stats.spans.entries IS 'Visits whose first view is in the span.';
+COMMENT ON COLUMN site_stats.spans.exits IS
+    'Visits that the span adds to those that end in it or before, less those that go on in it.';
+COMMENT ON COLUMN site_stats.spans.bounces IS 'Visits of one view, less those from before that have a second one here.';
+COMMENT ON COLUMN site_stats.spans.seconds IS 'Seconds by which the span makes visits longer.';
+COMMENT ON COLUMN site_stats.spans.earliest IS 'The earliest view that the span knows of, in whole seconds.';
+COMMENT ON COLUMN site_stats.spans.latest IS 'The latest view in the span, in whole seconds.';
+COMMENT ON COLUMN site_stats.spans.seen_before IS
+    'When the sessions that have earlier spans were seen before, the earliest of these times, in whole seconds.';
+COMMENT ON COLUMN site_stats.spans.dead IS 'Sessions that are in another span now.';
+COMMENT ON COLUMN site_stats.spans.dead_runs IS
+    'A bit for each session, from the lowest bit: whether it is in another span.';
+
+CREATE PROCEDURE site_stats.write_spans()
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'write_spans_wrapper';
+COMMENT ON PROCEDURE site_stats.write_spans() IS
+    'Puts all page views that there are into spans in this session, with a commit after each part.';
+
+CREATE FUNCTION site_stats.span_differences(site_id smallint)
+RETURNS TABLE (day date, is_hidden boolean, counted bigint, actual bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'span_differences_wrapper';
+COMMENT ON FUNCTION site_stats.span_differences(smallint) IS
+    'UTC days of which reports count other page views than there are; is_hidden if they are as many.';
+
+-- What views_by_day() and top_pages() have of spans: views by UTC day, and those of some UTC days by path. They ask
+-- first whether most page views are in spans.
+CREATE FUNCTION site_stats.has_spans(site_id smallint)
+RETURNS boolean
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'has_spans_wrapper';
+COMMENT ON FUNCTION site_stats.has_spans(smallint) IS
+    'Whether all but a few page views of a site are in spans.';
+
+CREATE FUNCTION site_stats.span_days(site_id smallint, since date, until date)
+RETURNS TABLE (day date, views bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'span_days_wrapper';
+COMMENT ON FUNCTION site_stats.span_days(smallint, date, date) IS
+    'Views on each UTC day that has any, in no order.';
+
+CREATE FUNCTION site_stats.span_paths(site_id smallint, since date, until date, max_rows integer)
+RETURNS TABLE (path text, views bigint)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'span_paths_wrapper';
+COMMENT ON FUNCTION site_stats.span_paths(smallint, date, date, integer) IS
+    'The paths with most views on the UTC days from since to until, the most viewed first, then by path.';
+
+-- ranges: any question about any range of days. docs/reports.md defines the numbers.
+
+CREATE FUNCTION site_stats.summary(
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    filters jsonb DEFAULT '{}',
+    site text DEFAULT ''
+)
+RETURNS TABLE (
+    views bigint,
+    visitors bigint,
+    visits bigint,
+    entries bigint,
+    exits bigint,
+    bounces bigint,
+    seconds bigint
+)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+ROWS 1
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'summary_wrapper';
+COMMENT ON FUNCTION site_stats.summary(date, date, jsonb, text) IS
+    'Views, visitors, visits, entries, exits, bounces and seconds of the days from since to until, as one row.';
+
+CREATE FUNCTION site_stats.timeline(
+    unit text,
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    filters jsonb DEFAULT '{}',
+    site text DEFAULT ''
+)
+RETURNS TABLE (
+    starts_at timestamptz,
+    views bigint,
+    visitors bigint,
+    visits bigint,
+    entries bigint,
+    exits bigint,
+    bounces bigint,
+    seconds bigint
+)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+ROWS 100
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'timeline_wrapper';
+COMMENT ON FUNCTION site_stats.timeline(text, date, date, jsonb, text) IS
+    'The numbers of summary() for each hour, day, week or month of the site, also where there are none.';
+
+CREATE FUNCTION site_stats.breakdown(
+    "by" text,
+    since date DEFAULT NULL,
+    until date DEFAULT NULL,
+    filters jsonb DEFAULT '{}',
+    max_rows integer DEFAULT 50,
+    site text DEFAULT ''
+)
+RETURNS TABLE (
+    value text,
+    views bigint,
+    visitors bigint,
+    visits bigint,
+    entries bigint,
+    exits bigint,
+    bounces bigint,
+    seconds bigint
+)
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+ROWS 50
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'breakdown_wrapper';
+COMMENT ON FUNCTION site_stats.breakdown(text, date, date, jsonb, integer, text) IS
+    'The numbers of summary() for each path, source, country or other value: those with the most visitors first.';
+
 -- removal: takes page views away for good, those of one visitor or the old ones. The triggers of page_views take them
 -- out of the counters in the same transaction.
 
@@ -1364,3 +1658,16 @@ REVOKE ALL ON FUNCTION site_stats.visitor_id(inet, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.receive(jsonb, inet, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.forget_session(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.remove_page_views(timestamptz, integer) FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.span_state FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.loose_sessions FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.span_texts FROM PUBLIC;
+REVOKE ALL ON TABLE site_stats.spans FROM PUBLIC;
+REVOKE ALL ON PROCEDURE site_stats.write_spans() FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.span_differences(smallint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.has_spans(smallint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.span_days(smallint, date, date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.span_paths(smallint, date, date, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.summary(date, date, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.timeline(text, date, date, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.breakdown(text, date, date, jsonb, integer, text) FROM PUBLIC;
+REVOKE ALL ON SEQUENCE site_stats.spans_id_seq FROM PUBLIC;

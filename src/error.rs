@@ -14,14 +14,13 @@ pub fn null_argument(name: &str, hint: &str) -> ErrorReport {
 
 /// 22023: a text argument must not be empty.
 pub fn empty_argument(name: &str, hint: &str) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must not be empty"))
-        .set_hint(hint)
+    invalid(format!("{name} must not be empty"), hint)
 }
 
 /// 22023: there is no site with this name.
 pub fn unknown_site(name: &str) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("site \"{name}\" does not exist"))
-        .set_hint("Create it with INSERT INTO site_stats.sites (name) VALUES (...).")
+    let hint = "Create it with INSERT INTO site_stats.sites (name) VALUES (...).";
+    invalid(format!("site \"{name}\" does not exist"), hint)
 }
 
 /// 23503: a page view names a site that does not exist.
@@ -48,13 +47,12 @@ pub fn out_of_range(name: &str, value: impl std::fmt::Display, lowest: i32, high
 
 /// 22023: a number of rows or an interval is negative.
 pub fn negative_argument(name: &str, hint: &str) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must not be negative"))
-        .set_hint(hint)
+    invalid(format!("{name} must not be negative"), hint)
 }
 
 /// 22023: a time is infinite.
 pub fn infinite_argument(name: &str, hint: &str) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must be finite")).set_hint(hint)
+    invalid(format!("{name} must be finite"), hint)
 }
 
 /// A number of rows: 22004 for NULL, 22023 below 0.
@@ -65,6 +63,62 @@ pub fn require_row_count(name: &str, rows: Option<i32>) -> Result<i32, ErrorRepo
         Some(rows) if rows < 0 => Err(negative_argument(name, hint)),
         Some(rows) => Ok(rows),
     }
+}
+
+/// 22023: an argument means nothing.
+fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)
+}
+
+/// 22023: a word that means nothing here.
+pub fn unknown_word(what: &str, word: &str, known: &str) -> ErrorReport {
+    invalid(format!("{what} \"{word}\" is not known"), format!("Pass one of these: {known}."))
+}
+
+/// 22023: the filters of a report are something else than an object.
+pub fn filters_are_no_object() -> ErrorReport {
+    invalid("filters must be a JSON object", "Pass an object, such as {\"source\": \"Google\"}.")
+}
+
+/// 22023: the value of a filter has the wrong shape.
+pub fn wrong_filter(key: &str) -> ErrorReport {
+    let shapes = "a text, an array of texts, null, {\"not\": text or array} or {\"like\": pattern}";
+    invalid(format!("the value of filter \"{key}\" is not one of a filter"), format!("Pass {shapes}."))
+}
+
+/// 22025: a LIKE pattern ends with the character that escapes the next one.
+pub fn wrong_pattern(key: &str) -> ErrorReport {
+    let message = format!("the pattern of filter \"{key}\" must not end with an escape character");
+    report(PgSqlErrorCode::ERRCODE_INVALID_ESCAPE_SEQUENCE, message).set_hint("Write \\\\ for \\.")
+}
+
+/// 22023: a day that no page view can have, in days since 1970.
+pub fn require_days(since: Option<i64>, until: Option<i64>) -> Result<(), ErrorReport> {
+    const LAST: i64 = 2_932_896; // 9999-12-31
+    if [since, until].into_iter().flatten().any(|day| day == i64::MIN || day == i64::MAX) {
+        return Err(infinite_argument(
+            "since and until",
+            "Pass NULL for the first or the last day with a view.",
+        ));
+    }
+    if since.is_some_and(|day| day < 0) || until.is_some_and(|day| day > LAST) {
+        let message = "since and until must be between 1970-01-01 and 9999-12-31";
+        return Err(invalid(message, "No page view can be outside these days."));
+    }
+    Ok(())
+}
+
+/// 54000: a timeline would have too many units.
+pub fn too_many_units(most: usize) -> ErrorReport {
+    let message = format!("a timeline has at most {most} units");
+    report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+        .set_hint("Ask for fewer days, or for longer units.")
+}
+
+/// 55P03: another process writes spans.
+pub fn spans_in_use() -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "another process writes spans")
+        .set_hint("Try again later.")
 }
 
 /// 2D000: a procedure that commits was called where it cannot.

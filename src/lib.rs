@@ -9,15 +9,16 @@
 //! SQL (`sql/*.sql`) decides which rows. Rust decides when and what is valid, and adds up the changes of
 //! counters.
 //!
-//! The code is in six rooms, and each uses only those to its left (`bin/check-rooms` keeps it so):
+//! The code is in seven rooms, and each uses only those to its left (`bin/check-rooms` keeps it so):
 //!
-//! `pg <- count <- backfill <- record <- maintenance <- report`
+//! `pg <- count <- backfill <- span <- record <- maintenance <- report`
 //!
 //! | room | owns |
 //! |---|---|
 //! | `pg` | the ways into PostgreSQL that pgrx does not have, and where its versions differ |
 //! | `count` | page views into counters: triggers, tallies, the state row, folding and sweeping |
 //! | `backfill` | a run that counts all page views anew, step by step, in a worker or in a procedure |
+//! | `span` | page views by session and visit, from which reports are answered |
 //! | `record` | what a site calls: a page view, a heartbeat, an event, the removal of page views; what it refuses |
 //! | `maintenance` | the launcher, and the maintenance worker of each database |
 //! | `report` | reads of the statistics that need more than a query in SQL |
@@ -41,6 +42,7 @@ mod pg;
 mod record;
 mod report;
 mod settings;
+mod span;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -52,7 +54,9 @@ extension_sql_file!("../sql/refusals.sql", name = "refusals", requires = ["recor
 extension_sql_file!("../sql/receive.sql", name = "receive", requires = ["refusals"]);
 extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["receive"]);
 extension_sql_file!("../sql/report.sql", name = "report", requires = ["backfill"]);
-extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["report"]);
+extension_sql_file!("../sql/spans.sql", name = "spans", requires = ["report"]);
+extension_sql_file!("../sql/ranges.sql", name = "ranges", requires = ["spans"]);
+extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["ranges"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
@@ -70,6 +74,7 @@ pub extern "C-unwind" fn _PG_init() {
     catalog::watch(count::loss::note_change);
     catalog::watch(count::page_view::note_change);
     catalog::watch(count::sites::note_change);
+    catalog::watch(count::spanned::note_change);
     catalog::watch(count::state::note_change);
     catalog::watch(record::dictionary::note_change);
     catalog::watch(record::site::note_change);

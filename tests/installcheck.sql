@@ -16,6 +16,7 @@ ALTER SYSTEM SET statement_timeout TO '50ms';
 LOAD 'site_stats';
 ALTER SYSTEM SET site_stats.dedup_window TO 10;
 ALTER SYSTEM SET site_stats.max_views_per_minute TO 3;
+ALTER SYSTEM SET site_stats.visit_timeout TO 60;
 ALTER SYSTEM SET site_stats.counter_slots TO 2;
 ALTER SYSTEM SET site_stats.backfill_batch_size TO 7;
 CREATE ROLE regress_web;

@@ -18,7 +18,7 @@ use crate::backfill::status::{Action, Status, valid_batch_size};
 use crate::count::fold::{self, FOLD_ROWS};
 use crate::count::sweep::{self, Swept};
 use crate::count::tally::Tally;
-use crate::count::{WriterKind, counters, page_view, pending, state, tables, visitors};
+use crate::count::{WriterKind, counters, page_view, pending, spanned, state, tables, visitors};
 use crate::pg::heap_table::{ColumnChange, KeyValue, Table};
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
@@ -280,6 +280,8 @@ fn begin(
     let begun = BEGIN.run(connection, SnapshotKind::Current, &arguments)?;
     drop(writing);
     catalog::announce_change(page_views);
+    // Page views may have come in past the triggers.
+    spanned::reset_if_installed(connection)?;
     Ok(begun.bigint(0, 1))
 }
 

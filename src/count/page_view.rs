@@ -58,7 +58,7 @@ pub struct Layout {
     /// The index of a primary key that begins with the id.
     by_id: Option<pg_sys::Oid>,
     /// A btree over all rows that begins with session and time.
-    by_session: Option<pg_sys::Oid>,
+    pub by_session: Option<pg_sys::Oid>,
 }
 
 thread_local! {
@@ -455,7 +455,7 @@ pub fn views_between(
 }
 
 /// The layout of the table, which stays locked.
-fn current_layout(page_views: pg_sys::Oid) -> Result<Layout, ErrorReport> {
+pub fn current_layout(page_views: pg_sys::Oid) -> Result<Layout, ErrorReport> {
     // SAFETY: the table exists, and is locked when it is opened.
     unsafe {
         let relation = pg_sys::table_open(page_views, pg_sys::AccessShareLock as i32);

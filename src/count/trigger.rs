@@ -11,8 +11,9 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::count::counters::Writing;
 use crate::count::page_view::{Gap, Layout, PageView};
+use crate::count::spanned::Loosened;
 use crate::count::state::Writer;
-use crate::count::{pending, sites};
+use crate::count::{pending, sites, spanned};
 use crate::error;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
@@ -83,6 +84,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
     }
 
     let mut writer = Writer::new(page_views)?;
+    let mut loosened = Loosened::new()?;
     let mut tally = pending::take_tally(page_views, writer.epoch())?;
     // An UPDATE leaves the old and the new version of a row at the same position of each table. The two
     // deltas often cancel out.
@@ -105,6 +107,7 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
             Some(Err(_)) => None,
         };
         let new = new.transpose().map_err(|gap| error::null_in_page_view(gap.column))?;
+        old.iter().chain(&new).for_each(|view| loosened.see(view));
         if let (Some(old), Some(new)) = (&old, &new)
             && old.id == new.id
             && new.has_same_counters_as(old)
@@ -124,15 +127,17 @@ fn count_change(change: &pg_sys::TriggerData) -> Result<(), ErrorReport> {
         {
             tally.add(view);
         }
-        if tally.is_full() {
+        if tally.is_full() || loosened.is_full() {
             pending::put_back_tally(tally);
             pending::flush()?;
+            loosened.write()?;
             tally = pending::take_tally(page_views, writer.epoch())?;
         }
         pgrx::check_for_interrupts!();
     }
     pending::put_back_tally(tally);
     removed.into_iter().chain(added).for_each(TransitionTable::close);
+    loosened.write()?;
     pending::end_statement()
 }
 
@@ -143,7 +148,10 @@ fn empty(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     transaction::as_owner(catalog::table(c"backfill_state")?, || {
         transaction::with_settings(&[OWN_NAMES], || {
             let _writing = Writing::begin()?;
-            spi::connect(|connection| EMPTY.run(connection, SnapshotKind::Current, &[]).map(|_| ()))
+            spi::connect(|connection| {
+                EMPTY.run(connection, SnapshotKind::Current, &[])?;
+                spanned::reset_if_installed(connection)
+            })
         })
     })?;
     catalog::announce_change(page_views);

@@ -18,13 +18,19 @@ use crate::pg::transaction::{Failure, as_owner, in_transaction};
 use crate::pg::{bgworker, catalog};
 use crate::record::{heartbeat, salts};
 use crate::settings;
+use crate::span::turn::{self, Progress};
 
 /// The `backend_type` in `pg_stat_activity`.
 const NAME: &str = "site_stats maintenance";
 const MAIN: &str = "site_stats_maintenance_main";
+/// The same for a worker that is to look for damaged spans, too.
+const MAIN_WITH_CHECK: &str = "site_stats_maintenance_check_main";
 
 /// How long a process that has started a maintenance worker starts no other one.
 const LAUNCH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// So many page views that are in no span make a report start a worker. Counting them takes about as long as a statistics page.
+const VIEWS_FOR_SPANS: usize = 500;
 
 /// Stale sessions that one transaction removes.
 const STALE_SESSIONS: i32 = 500;
@@ -63,16 +69,32 @@ thread_local! {
 /// transaction of folding has that much to do, starts a maintenance worker, unless one is running. Never
 /// fails, and waits for nothing.
 pub fn launch_if_due(rows: usize) {
+    if rows >= FOLD_ROWS as usize {
+        launch_once(MAIN);
+    }
+}
+
+/// The same for readers that found so many page views that are in no span, or a span that cannot be read.
+pub fn launch_for_spans(views: usize, has_damage: bool) {
+    if has_damage {
+        launch_once(MAIN_WITH_CHECK);
+    } else if views >= VIEWS_FOR_SPANS {
+        launch_once(MAIN);
+    }
+}
+
+/// Starts a maintenance worker, unless one is running, or this process has just started one.
+fn launch_once(main: &str) {
     // SAFETY: `RecoveryInProgress` reads a flag in the shared memory that every backend is attached to.
     let is_standby = || unsafe { pg_sys::RecoveryInProgress() };
-    if rows < FOLD_ROWS as usize || requests::is_recent(&LAUNCHED, LAUNCH_INTERVAL) || is_standby() {
+    if requests::is_recent(&LAUNCHED, LAUNCH_INTERVAL) || is_standby() {
         return;
     }
     LAUNCHED.set(Some(Instant::now()));
     let Ok(page_views) = catalog::page_views() else { return };
     if lock(page_views).is_free() {
         // SAFETY: `MyDatabaseId` is an integer that this process sets when it connects, and never again.
-        bgworker::launch(NAME, MAIN, unsafe { pg_sys::MyDatabaseId }, 0);
+        bgworker::launch(NAME, main, unsafe { pg_sys::MyDatabaseId }, 0);
     }
 }
 
@@ -84,6 +106,17 @@ fn lock(page_views: pg_sys::Oid) -> Lock {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn site_stats_maintenance_main(_argument: pg_sys::Datum) {
+    run(Progress::default());
+}
+
+/// The entry point of a worker that first looks for damaged spans.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn site_stats_maintenance_check_main(_argument: pg_sys::Datum) {
+    run(Progress::with_check());
+}
+
+fn run(spans: Progress) {
     bgworker::answer_signals();
     if !bgworker::connect() {
         return;
@@ -91,7 +124,7 @@ pub extern "C-unwind" fn site_stats_maintenance_main(_argument: pg_sys::Datum) {
     bgworker::report_activity(c"site_stats: maintenance");
     // The launcher waits for this process, and other databases wait for the launcher.
     bgworker::limit_lock_waits(settings::backfill_lock_timeout());
-    if let Err(failure) = maintain()
+    if let Err(failure) = maintain(spans)
         && !bgworker::is_stopping()
         && !failure.is_contention()
         && !failure.is_cancellation()
@@ -102,7 +135,7 @@ pub extern "C-unwind" fn site_stats_maintenance_main(_argument: pg_sys::Datum) {
     bgworker::report_activity(c"");
 }
 
-fn maintain() -> Result<(), Failure> {
+fn maintain(spans: Progress) -> Result<(), Failure> {
     if !in_transaction(|| Ok(catalog::is_installed()))? {
         return Ok(());
     }
@@ -122,11 +155,24 @@ fn maintain() -> Result<(), Failure> {
         Ok(heartbeat::remove_stale(connection, STALE_SESSIONS)? == STALE_SESSIONS as usize)
     })?;
     in_transaction(|| step::in_backfill_context(page_views, |_| salts::erase_old()))?;
+    let driven = turn::drive(
+        spans,
+        |progress| {
+            bgworker::reload_settings();
+            in_transaction(|| {
+                step::in_backfill_context(page_views, |connection| {
+                    turn::take(connection, page_views, progress)
+                })
+            })
+        },
+        || !bgworker::is_stopping(),
+    );
     if !is_attended {
         // No worker slot is left for a backfill worker, so this process runs the backfill itself.
         worker::serve()?;
     }
-    Ok(())
+    // A turn may have met a writer that does not end. That is no reason to leave the backfill undone.
+    driven.map(|_| ())
 }
 
 /// Runs `work` in one transaction after another, until it returns that nothing is left to do.

@@ -69,6 +69,22 @@ pub fn text(bytes: &[u8]) -> pg_sys::Datum {
     unsafe { pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length)) }
 }
 
+/// A `text[]` of these values, in the current memory context.
+pub fn text_array(texts: &[pg_sys::Datum]) -> pg_sys::Datum {
+    // SAFETY: the server copies the values, which are texts, as many as the slice has.
+    unsafe {
+        let array = pg_sys::construct_array(
+            texts.as_ptr().cast_mut(),
+            i32::try_from(texts.len()).unwrap_or(i32::MAX),
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as c_char,
+        );
+        pg_sys::Datum::from(array)
+    }
+}
+
 /// A text of the server's as a string: from the encoding of the database to UTF-8.
 pub fn utf8_from_text(bytes: &[u8]) -> String {
     // SAFETY: the conversion reads as many bytes as the slice has.

@@ -65,6 +65,31 @@ pub unsafe fn newer_text_argument(
     (usize::try_from(call.nargs).unwrap_or(0) > n).then(|| unsafe { text_argument(call, n) })
 }
 
+/// Returns rows as a materialized set.
+///
+/// # Safety
+/// `call` must be the call being served, of a function that returns columns of these types.
+pub unsafe fn put_rows<const N: usize>(
+    call: &mut pg_sys::FunctionCallInfoBaseData,
+    rows: impl IntoIterator<Item = [Option<pg_sys::Datum>; N]>,
+) {
+    // SAFETY: the caller guarantees the call, so a tuple store of these columns is made for it. The store copies the values.
+    unsafe {
+        pg_sys::InitMaterializedSRF(call, 0);
+        let result = call.resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        for row in rows {
+            let mut values = row.map(|value| value.unwrap_or(pg_sys::Datum::from(0)));
+            let mut nulls = row.map(|value| value.is_none());
+            pg_sys::tuplestore_putvalues(
+                (*result).setResult,
+                (*result).setDesc,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+        }
+    }
+}
+
 /// Whether this procedure may commit: its call is not inside a transaction block or a function.
 ///
 /// # Safety

@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys;
 
+use crate::pg::datum;
+
 /// An object.
 pub struct Object(*mut pg_sys::JsonbContainer);
 
@@ -21,6 +23,20 @@ pub enum Value<'j> {
 pub unsafe fn size(datum: pg_sys::Datum) -> usize {
     // SAFETY: the caller guarantees a value with a header that has its length.
     unsafe { pg_sys::toast_raw_datum_size(datum) }.saturating_sub(size_of::<u32>())
+}
+
+/// A `jsonb` as JSON in UTF-8.
+///
+/// # Safety
+/// `datum` must be a `jsonb`.
+pub unsafe fn to_utf8(datum: pg_sys::Datum) -> String {
+    // SAFETY: the caller guarantees a `jsonb`; the server makes a string of it that ends in NUL.
+    unsafe {
+        let jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
+        let length = i32::try_from(pgrx::varsize_any_exhdr(jsonb.cast())).unwrap_or(0);
+        let json = pg_sys::JsonbToCString(std::ptr::null_mut(), &raw mut (*jsonb).root, length);
+        datum::utf8_from_text(std::ffi::CStr::from_ptr(json).to_bytes())
+    }
 }
 
 impl Object {

@@ -39,6 +39,8 @@ pub enum Class {
     Maintenance = 0x5306,
     /// `forget_session()`: one at a time, to the end of its transaction.
     Forget = 0x5307,
+    /// The spans: one process writes them at a time, to the end of its transaction. Before rows of `span_state` and `spans`.
+    Spans = 0x5309,
     /// One lasting write at a time (`heap_table/lasting.rs`); the key says of what. Released right after the write, and with
     /// nothing waited for in between. So it comes after all other locks.
     Lasting = 0x5308,

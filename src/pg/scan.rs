@@ -98,38 +98,109 @@ pub fn by_index(
     index: pg_sys::Oid,
     conditions: &[Condition],
     snapshot: pg_sys::Snapshot,
-    mut show: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> Result<bool, ErrorReport>,
+    show: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> Result<bool, ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    let mut keys = vec![pg_sys::ScanKeyData::default(); conditions.len()];
-    let count = conditions.len() as i32;
-    // SAFETY: table and index are locked when they are opened. The snapshot is registered as long as the scan
-    // runs. The slot pins the tuple's buffer until it gets the next tuple. An error aborts the transaction,
-    // which closes all. The conditions compare in collation C, which is that of our indexes.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-        for (key, (column, strategy, function, value)) in keys.iter_mut().zip(conditions) {
-            pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
-        }
-        let is_dirty = (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_DIRTY;
-        // A copy of a dirty snapshot would keep its news to itself.
-        let snapshot = if is_dirty { snapshot } else { pg_sys::RegisterSnapshot(snapshot) };
-        let scan = version::begin_scan(relation, index, snapshot, count);
-        pg_sys::index_rescan(scan, keys.as_mut_ptr(), count, null_mut(), 0);
-        let slot = pg_sys::table_slot_create(relation, null_mut());
-        let mut goes_on = true;
-        while goes_on && pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
-            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, null_mut());
-            goes_on = show(tuple, (*relation).rd_att)?;
-            pgrx::check_for_interrupts!();
-        }
-        pg_sys::ExecDropSingleTupleTableSlot(slot);
-        pg_sys::index_endscan(scan);
-        if !is_dirty {
-            pg_sys::UnregisterSnapshot(snapshot);
-        }
-        pg_sys::index_close(index, pg_sys::NoLock as i32);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    }
+    let mut scanner = Scanner::open(table, index, snapshot, conditions.len());
+    scanner.run(conditions, Direction::Forward, show)?;
+    scanner.close();
     Ok(())
+}
+
+/// Which way through an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// A scan of a table by an index that is run several times. An error in between aborts the transaction, which closes all.
+pub struct Scanner {
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    scan: pg_sys::IndexScanDesc,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// `None` for a dirty snapshot, which is the caller's: a copy would keep its news to itself.
+    snapshot: Option<pg_sys::Snapshot>,
+    keys: Vec<pg_sys::ScanKeyData>,
+    /// The memory that the scan was opened in. It allocates more there when it meets dead rows, and frees that at its end: the
+    /// caller's memory of the moment may be gone by then.
+    memory: pg_sys::MemoryContext,
+}
+
+impl Scanner {
+    /// For scans with so many conditions.
+    pub fn open(
+        table: pg_sys::Oid,
+        index: pg_sys::Oid,
+        snapshot: pg_sys::Snapshot,
+        conditions: usize,
+    ) -> Self {
+        // SAFETY: table and index are locked when they are opened. The snapshot is registered as long as the scan is open, or
+        // is the caller's.
+        unsafe {
+            let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+            let is_dirty = (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+            let registered = (!is_dirty).then(|| pg_sys::RegisterSnapshot(snapshot));
+            let count = i32::try_from(conditions).unwrap_or(0);
+            Scanner {
+                relation,
+                index,
+                scan: version::begin_scan(relation, index, registered.unwrap_or(snapshot), count),
+                slot: pg_sys::table_slot_create(relation, null_mut()),
+                snapshot: registered,
+                keys: vec![pg_sys::ScanKeyData::default(); conditions],
+                memory: pg_sys::CurrentMemoryContext,
+            }
+        }
+    }
+
+    /// As `by_index`, in a direction. There must be as many conditions as `open` was told.
+    pub fn run(
+        &mut self,
+        conditions: &[Condition],
+        direction: Direction,
+        mut show: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> Result<bool, ErrorReport>,
+    ) -> Result<(), ErrorReport> {
+        debug_assert_eq!(conditions.len(), self.keys.len());
+        let direction = match direction {
+            Direction::Forward => pg_sys::ScanDirection::ForwardScanDirection,
+            Direction::Backward => pg_sys::ScanDirection::BackwardScanDirection,
+        };
+        // SAFETY: all is open. The slot pins the tuple's buffer until it gets the next tuple. The conditions compare in
+        // collation C, which is that of our indexes.
+        unsafe {
+            for (key, (column, strategy, function, value)) in self.keys.iter_mut().zip(conditions) {
+                pg_sys::ScanKeyInit(key, *column, *strategy as u16, pg_sys::Oid::from(*function), *value);
+            }
+            let count = i32::try_from(self.keys.len()).unwrap_or(0);
+            let of_caller = pg_sys::MemoryContextSwitchTo(self.memory);
+            pg_sys::index_rescan(self.scan, self.keys.as_mut_ptr(), count, null_mut(), 0);
+            while pg_sys::index_getnext_slot(self.scan, direction, self.slot) {
+                pg_sys::MemoryContextSwitchTo(of_caller);
+                let tuple = pg_sys::ExecFetchSlotHeapTuple(self.slot, false, null_mut());
+                let goes_on = show(tuple, (*self.relation).rd_att)?;
+                pgrx::check_for_interrupts!();
+                if !goes_on {
+                    return Ok(());
+                }
+                pg_sys::MemoryContextSwitchTo(self.memory);
+            }
+            pg_sys::MemoryContextSwitchTo(of_caller);
+        }
+        Ok(())
+    }
+
+    pub fn close(self) {
+        // SAFETY: `open` has opened all of it.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::index_endscan(self.scan);
+            if let Some(snapshot) = self.snapshot {
+                pg_sys::UnregisterSnapshot(snapshot);
+            }
+            pg_sys::index_close(self.index, pg_sys::NoLock as i32);
+            pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+        }
+    }
 }

@@ -29,6 +29,16 @@ pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// The same with a snapshot that shows what is committed now.
+pub fn with_latest_active<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: the callers run in a transaction. If `work` raises an error, its abort pops the snapshot.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let result = work();
+    // SAFETY: the snapshot pushed above is still on top.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    result
+}
+
 /// Runs `work` with a snapshot that shows what is committed now, without this transaction's own changes.
 pub fn without_own_changes<R>(
     work: impl FnOnce(pg_sys::Snapshot) -> Result<R, ErrorReport>,

@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::marker::PhantomData;
+use std::ptr::null;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::pg_sys;
@@ -139,6 +140,38 @@ impl Statement {
             )
         };
         self.rows(code)
+    }
+
+    /// Runs a statement that only reads, with the snapshot of the calling statement, and calls `show` with some rows after the
+    /// other, `at_a_time` of them.
+    pub fn stream(
+        &self,
+        _connection: &Connection,
+        arguments: &[Option<pg_sys::Datum>],
+        at_a_time: i32,
+        mut show: impl FnMut(&Rows) -> Result<(), ErrorReport>,
+    ) -> Result<(), ErrorReport> {
+        let (mut values, nulls) = self.arrays(arguments);
+        let plan = self.plan()?;
+        // SAFETY: an SPI connection is open; the plan is a kept one, and the arrays have an element for each parameter. The rows
+        // of each fetch are freed after their last use. An error closes the portal with the transaction.
+        unsafe {
+            let portal = pg_sys::SPI_cursor_open(null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+            loop {
+                pg_sys::SPI_cursor_fetch(portal, true, at_a_time.into());
+                let rows = self.rows(0)?;
+                if rows.is_empty() {
+                    pg_sys::SPI_freetuptable(rows.table);
+                    break;
+                }
+                let shown = show(&rows);
+                pg_sys::SPI_freetuptable(rows.table);
+                shown?;
+                pgrx::check_for_interrupts!();
+            }
+            pg_sys::SPI_cursor_close(portal);
+        }
+        Ok(())
     }
 
     fn arrays(&self, arguments: &[Option<pg_sys::Datum>]) -> (Vec<pg_sys::Datum>, Vec<std::ffi::c_char>) {

@@ -4,6 +4,7 @@
 //! Invariant: an error undoes the step and nothing else, and leaves user and settings as they were.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::ptr::null_mut;
 
@@ -14,6 +15,7 @@ use crate::error;
 use crate::pg::caught;
 pub use crate::pg::caught::Failure;
 use crate::pg::snapshot::with_snapshot;
+use crate::pg::version;
 
 thread_local! {
     static IS_ENDING: Cell<bool> = const { Cell::new(false) };
@@ -162,6 +164,60 @@ pub fn with_settings<R>(
 pub fn lock_for_writing(table: pg_sys::Oid) {
     // SAFETY: the callers run in a transaction, which keeps the lock.
     unsafe { pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as i32) };
+}
+
+/// Locks a table as a reader of it does, to the end of the transaction.
+pub fn lock_for_reading(table: pg_sys::Oid) {
+    // SAFETY: the callers run in a transaction, which keeps the lock.
+    unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32) };
+}
+
+/// Waits until all transactions have ended that write a table now. Nobody waits for this one meanwhile. Each wait takes at most
+/// `lock_timeout`.
+///
+/// A VACUUM writes no row, but there is no lock mode that tells it from a writer. It is passed over, since it can take hours.
+pub fn wait_for_writers(table: pg_sys::Oid) {
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: a global integer, set when the process connects to its database.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: table.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    let mut count = 0;
+    // SAFETY: the tag is that of a table; the callers run in a transaction. The server says how many holders it has found.
+    let holders = unsafe {
+        let holders = pg_sys::GetLockConflicts(&tag, pg_sys::ShareLock as i32, &mut count);
+        std::slice::from_raw_parts(holders, usize::try_from(count).unwrap_or(0))
+    };
+    if holders.is_empty() {
+        return;
+    }
+    // One that ends between the two calls is not waited for.
+    let all = transactions(0);
+    let others = transactions(pg_sys::PROC_IS_AUTOVACUUM | pg_sys::PROC_IN_VACUUM);
+    for holder in holders {
+        let id = version::transaction_id(holder);
+        if !all.contains(&id) || others.contains(&id) {
+            // SAFETY: waits for another transaction, as `WaitForLockers` does.
+            unsafe { pg_sys::VirtualXactLock(*holder, true) };
+        }
+    }
+}
+
+/// The transactions of this database, but for those of processes with one of these flags.
+fn transactions(without: u32) -> HashSet<(i32, u32)> {
+    let mut count = 0;
+    // SAFETY: the server says how many it has found.
+    let found = unsafe {
+        let without = i32::try_from(without).unwrap_or(0);
+        let found =
+            pg_sys::GetCurrentVirtualXIDs(pg_sys::InvalidTransactionId, false, false, without, &mut count);
+        std::slice::from_raw_parts(found, usize::try_from(count).unwrap_or(0))
+    };
+    found.iter().map(version::transaction_id).collect()
 }
 
 /// Waits until a transaction has ended.

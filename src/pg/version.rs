@@ -28,6 +28,14 @@ pub const TIMEOUTS: &[(&CStr, &CStr)] = &[];
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 pub const TIMEOUTS: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
 
+/// A virtual transaction id, as numbers that can be compared.
+pub fn transaction_id(id: &pg_sys::VirtualTransactionId) -> (i32, u32) {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    return (id.backendId, id.localTransactionId);
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    return (id.procNumber, id.localTransactionId);
+}
+
 /// Whether this process holds a lock in this mode.
 ///
 /// # Safety

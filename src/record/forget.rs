@@ -33,15 +33,17 @@ use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
 use crate::pg::transaction::{self, ALL_ROWS};
 use crate::pg::{catalog, datum, fmgr, scan, snapshot};
 use crate::record::arguments::{SESSION_ID, required};
+use crate::span::erase;
 use crate::{error, settings};
 
 /// What is needed of a page view: its id, and the ids of its origin and its client.
 type View = (i64, [Option<i32>; 2]);
 
+/// The sum keeps the index by site out of the plan, which would lead to all views of the site.
 static FIND_VIEWS: Statement = Statement::new(
     "SELECT v.id, v.origin_id, v.client_id
       FROM ONLY site_stats.page_views AS v
-      WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id = $2",
+      WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id + 0 = $2",
     &[pg_sys::TEXTOID, pg_sys::INT2OID],
 );
 
@@ -62,7 +64,7 @@ static REMOVE_THESE_VIEWS: Statement = Statement::new(
 
 static REMOVE_VIEWS: Statement = Statement::new(
     "DELETE FROM ONLY site_stats.page_views AS v
-      WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id = $2
+      WHERE v.session_id COLLATE \"C\" = $1 AND v.site_id + 0 = $2
       RETURNING v.id, v.origin_id, v.client_id",
     &[pg_sys::TEXTOID, pg_sys::INT2OID],
 );
@@ -181,8 +183,16 @@ fn forget_session(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys:
 fn forget(connection: &Connection, (site_id, session_id): Session) -> Result<i64, ErrorReport> {
     let page_views = catalog::page_views()?;
     Lock::new(Class::Forget, page_views, 0).acquire(Mode::Exclusive);
+    let has_spans = catalog::table(c"spans").is_ok();
+    if has_spans {
+        // Before writers are kept out: they would wait for a turn.
+        erase::keep_turns_out(page_views);
+    }
     let session = [Some(datum::text(session_id)), Some(site_id.into())];
     let removed = snapshot::with_latest(|snapshot| remove_views(connection, page_views, &session, snapshot))?;
+    if has_spans {
+        erase::erase(connection, site_id, session_id)?;
+    }
     REMOVE_ACTIVE_SESSION.run(connection, SnapshotKind::Latest, &session)?;
 
     // The gate comes before rows of the session set: a batch may be about to write this one.

@@ -41,6 +41,49 @@ CROSS JOIN LATERAL (
         GROUP BY 1
     ) AS y
 ) AS days
+-- Visits, and days in the time zone of the site, straight from the definitions.
+CROSS JOIN LATERAL (
+    WITH gaps AS (
+        SELECT
+            v.*,
+            v.viewed_at - lag(v.viewed_at) OVER (PARTITION BY v.session_id ORDER BY v.viewed_at, v.id) AS gap
+        FROM ONLY site_stats.page_views AS v
+        WHERE v.site_id = t.id
+    ),
+    numbered AS (
+        SELECT
+            g.*,
+            count(*) FILTER (WHERE g.gap IS NULL OR g.gap > '30 min')
+                OVER (PARTITION BY g.session_id ORDER BY g.viewed_at, g.id) AS number
+        FROM gaps AS g
+    ),
+    whole AS (
+        SELECT
+            n.session_id,
+            count(*) AS views,
+            floor(extract(epoch FROM max(n.viewed_at))) - floor(extract(epoch FROM min(n.viewed_at))) AS seconds
+        FROM numbered AS n
+        GROUP BY n.session_id, n.number
+    )
+    SELECT
+        (SELECT m::text FROM site_stats.summary(NULL, NULL, site => t.name) AS m) AS served,
+        (
+            SELECT (
+                COALESCE(sum(w.views), 0)::bigint, count(DISTINCT w.session_id), count(*), count(*), count(*),
+                count(*) FILTER (WHERE w.views = 1), COALESCE(sum(w.seconds), 0)::bigint
+            )::text
+            FROM whole AS w
+        ) AS counted,
+        (
+            SELECT COALESCE(jsonb_object_agg(y.day, y.views), '{}')::text
+            FROM (
+                SELECT (v.viewed_at AT TIME ZONE t.timezone)::date AS day, count(*) AS views
+                FROM ONLY site_stats.page_views AS v
+                WHERE v.site_id = t.id
+                GROUP BY 1
+            ) AS y
+        ) AS days
+) AS visits
 CROSS JOIN LATERAL (
     VALUES
     ('source', s.source, NULL),
@@ -77,6 +120,29 @@ CROSS JOIN LATERAL (
             WHERE b.views <> 0
         )::text,
         days.every::text
+    ),
+    ('summary()', visits.served, visits.counted),
+    (
+        'breakdown()',
+        (
+            SELECT COALESCE(
+                jsonb_agg(jsonb_build_array(b.value, b.views) ORDER BY b.views DESC, b.value COLLATE "C"), '[]'
+            )
+            FROM site_stats.breakdown('path', NULL, NULL, max_rows => 1000000, site => t.name) AS b
+        )::text,
+        pages.every::text
+    ),
+    (
+        'timeline()',
+        (
+            SELECT COALESCE(jsonb_object_agg((l.starts_at AT TIME ZONE t.timezone)::date, l.views), '{}')
+            FROM site_stats.timeline(
+                'day', d.since::date - 2, (SELECT max(v.viewed_at)::date + 2 FROM site_stats.page_views AS v),
+                site => t.name
+            ) AS l
+            WHERE l.views <> 0
+        )::text,
+        visits.days
     ),
     (
         'page views whose origin is gone',

@@ -311,6 +311,8 @@ sub gather
 	$sessions{$_} = Sessions->new($_, finished => \&judge) for qw(control faults holder foreground check);
 	at_intervals('resolver', $RESOLVE, sub { return { kind => 'prepared transactions', sql => $resolve, may => { 55000 => 1, 42704 => 1 } } });
 	at_intervals('reader 1', $READ, sub { return { kind => 'read', sql => join "\n", $begin, $compare, $progress, 'COMMIT;' } });
+	# Turns go on all the time. One meets writers that do not end, TRUNCATE and another turn, of the maintenance worker.
+	at_intervals('spans', $READ, sub { return { kind => 'write_spans', sql => 'CALL site_stats.write_spans();', may => { 55000 => 1, '55P03' => 1 } } });
 	# Twice in one snapshot, while other transactions commit in between.
 	at_intervals('reader 2', $READ, sub {
 		return { kind => 'read twice', sql => join "\n", $begin, $compare, 'SELECT FROM pg_sleep(0.1);', $compare, $check, $progress, 'COMMIT;' } });

@@ -58,6 +58,9 @@ BEGIN
                         CASE WHEN o.place = a.place THEN '$1::' ELSE quote_literal(
                             CASE
                                 WHEN p.proargnames[o.place] = 'site' THEN ''
+                                WHEN p.proargnames[o.place] = 'by' THEN 'path'
+                                WHEN p.proargnames[o.place] = 'unit' THEN 'day'
+                                WHEN p.proargnames[o.place] = 'filters' THEN '{}'
                                 WHEN o.type = 'text'::regtype THEN '/ordinary'
                                 WHEN o.type = 'date'::regtype THEN '2026-01-01'
                                 WHEN o.type = 'interval'::regtype THEN '0'

@@ -103,6 +103,13 @@ my $tables = q(
 		DELETE FROM site_stats.page_views WHERE session_id IN ('s6', 'v3');
 		SELECT site_stats.record_page_view('/p' || i % 7, 'page', 's' || i % 40) FROM generate_series(1, 100) AS i;));
 	$follows->('a backfill', 'CALL site_stats.backfill(50)');
+	# The spans are those of the publisher: a turn leaves them alone.
+	$follows->('spans', 'CALL site_stats.write_spans()');
+	$node->safe_psql('publisher', q(INSERT INTO site_stats.page_views (path, session_id) VALUES ('/span', 's1')));
+	$node->wait_for_catchup('everything');
+	$node->safe_psql('subscriber', 'CALL site_stats.write_spans()');
+	$follows->('spans after a turn of the subscriber', q(CALL site_stats.write_spans(); DELETE FROM site_stats.page_views WHERE session_id = 's7'; CALL site_stats.write_spans()));
+	is($node->safe_psql('subscriber', 'SELECT views FROM site_stats.summary(NULL, NULL)'), $node->safe_psql('publisher', 'SELECT count(*) FROM site_stats.page_views'), "$label: its reports are exact");
 	$node->safe_psql('subscriber', 'DROP SUBSCRIPTION everything');
 }
 
@@ -112,7 +119,7 @@ my $tables = q(
 	$node->safe_psql('publisher', q(SELECT pg_create_logical_replication_slot('copied', 'pgoutput')));
 	$node->safe_psql('postgres', 'CREATE DATABASE copied');
 	create_site($node, 'copied', 0);
-	$node->safe_psql('copied', q(TRUNCATE site_stats.backfill_state, site_stats.path_totals, site_stats.daily_totals, site_stats.site_totals, site_stats.sessions));
+	$node->safe_psql('copied', q(TRUNCATE site_stats.backfill_state, site_stats.span_state, site_stats.path_totals, site_stats.daily_totals, site_stats.site_totals, site_stats.sessions));
 	$node->safe_psql('copied', "CREATE SUBSCRIPTION copied CONNECTION '$connection dbname=publisher' PUBLICATION everything WITH (create_slot = false)");
 	$node->wait_for_subscription_sync($node, 'copied', 'copied');
 	is($node->safe_psql('copied', $tables), $node->safe_psql('publisher', $tables), "$label: the same rows");

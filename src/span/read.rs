@@ -1,0 +1,500 @@
+//! Reports: the page views of a site counted, those in spans there and the others in `page_views`, in one snapshot.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{IntoDatum, pg_sys, warning};
+use site_stats_visits::Damaged;
+use site_stats_visits::columns::hash_of;
+use site_stats_visits::digest::{Digest, OfDay};
+use site_stats_visits::question::{By, Counting, Divided, Group, Meaning, Numbers, Question};
+use site_stats_visits::span::Span;
+
+use crate::count::tally::{SiteId, TextKey};
+use crate::pg::datum;
+use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
+use crate::pg::transaction;
+use crate::span::batch::{BY_INDEX, Batch, views};
+use crate::span::state::{self, State};
+use crate::span::table::{self, Stored, Wanted};
+use crate::span::texts::{self, Texts};
+
+/// The loose sessions of a site.
+static LOOSE: Statement = Statement::new(
+    "SELECT DISTINCT l.session_id FROM site_stats.loose_sessions AS l WHERE l.site_id = $1 AND l.session_id <> ''",
+    &[pg_sys::INT2OID],
+);
+
+/// How many page views above the cursor and loose sessions there are, counted up to a limit each.
+static OTHERS: Statement = Statement::new(
+    "SELECT
+          (
+              SELECT pg_catalog.count(*)
+              FROM (SELECT FROM ONLY site_stats.page_views AS v WHERE v.id > $1 LIMIT $3) AS v
+          )
+          + (
+              SELECT pg_catalog.count(*)
+              FROM (SELECT FROM site_stats.loose_sessions AS l WHERE l.site_id = $2 LIMIT $3) AS l
+          )",
+    &[pg_sys::INT8OID, pg_sys::INT2OID, pg_sys::INT8OID],
+);
+
+/// So many page views or loose sessions are few. To read more directly may take longer than to add up counters.
+const FEW: usize = 20_000;
+
+/// The sessions of page views, in the order of their ids.
+static SESSIONS_OF: Statement = Statement::new(
+    "SELECT (SELECT v.session_id COLLATE \"C\" FROM ONLY site_stats.page_views AS v WHERE v.id = u.id)
+      FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (id, place)
+      ORDER BY u.place",
+    &[pg_sys::INT8ARRAYOID],
+);
+
+/// The views of a site above the cursor. The sum keeps the index by site out of the plan, which would lead to all views of the site.
+static TAIL: Statement = Statement::new(
+    views!(
+        "ONLY site_stats.page_views AS v
+          WHERE v.id > $1 AND v.site_id + 0 = $2 AND v.viewed_at IS NOT NULL
+          LIMIT $3"
+    ),
+    &[pg_sys::INT8OID, pg_sys::INT2OID, pg_sys::INT8OID],
+);
+
+/// The views of sessions. The sum is as above.
+static OF_SESSIONS: Statement = Statement::new(
+    views!(
+        "pg_catalog.unnest($2) AS f (session_id)
+          CROSS JOIN LATERAL (
+              SELECT v.*
+              FROM ONLY site_stats.page_views AS v
+              WHERE v.session_id COLLATE \"C\" = f.session_id AND v.site_id + 0 = $1 AND v.viewed_at IS NOT NULL
+              OFFSET 0
+          ) AS v"
+    ),
+    &[pg_sys::INT2OID, pg_sys::TEXTARRAYOID],
+);
+
+/// All views of a site, by session.
+static ALL: Statement = Statement::new(
+    views!("ONLY site_stats.page_views AS v WHERE v.site_id = $1 AND v.viewed_at IS NOT NULL ORDER BY 3"),
+    &[pg_sys::INT2OID],
+);
+
+/// All views of the sessions that have one from `$2` to `$3`, by session.
+static OF_RANGE: Statement = Statement::new(
+    views!(
+        "ONLY site_stats.page_views AS v
+          WHERE v.site_id = $1 AND v.viewed_at IS NOT NULL AND v.session_id IN (
+              SELECT o.session_id
+              FROM ONLY site_stats.page_views AS o
+              WHERE o.site_id = $1 AND o.viewed_at >= $2 AND o.viewed_at <= $3
+          )
+          ORDER BY 3"
+    ),
+    &[pg_sys::INT2OID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID],
+);
+
+/// How many rows are fetched at a time, and how many page views are held before they are counted.
+const FETCHED: i32 = 10_000;
+const HELD: usize = 50_000;
+
+/// The most page views above the cursor that are held in memory.
+const MOST_ABOVE: usize = 200_000;
+
+/// How many loose sessions are read at a time.
+const SESSIONS: usize = 2_000;
+
+/// Texts that have no number in `span_texts`, of page views that are in no span.
+#[derive(Default)]
+pub struct NewTexts {
+    /// The number of the first one.
+    first: u32,
+    values: Vec<TextKey>,
+    numbers: HashMap<TextKey, u32>,
+}
+
+impl NewTexts {
+    fn number(&mut self, text: &TextKey) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.first + u32::try_from(self.values.len()).unwrap_or(u32::MAX / 2);
+        self.values.push(text.clone());
+        self.numbers.insert(text.clone(), number);
+        number
+    }
+
+    /// The text of a number, if it is one of these.
+    pub fn get(&self, number: u32) -> Option<&TextKey> {
+        self.values.get(number.checked_sub(self.first)? as usize)
+    }
+}
+
+/// What was counted.
+pub struct Counted<M> {
+    /// The groups that have views.
+    pub groups: Vec<(Group, Numbers)>,
+    /// The units of a timeline, by their groups.
+    pub units: HashMap<Group, i64>,
+    pub meaning: M,
+}
+
+thread_local! {
+    /// How many page views the last report read that were in no span.
+    static READ_DIRECTLY: Cell<usize> = const { Cell::new(0) };
+    /// Whether it met a span that cannot be read.
+    static MET_DAMAGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the last report met a span that cannot be read.
+pub fn met_damage() -> bool {
+    MET_DAMAGE.get()
+}
+
+/// How many page views the last report read that were in no span.
+pub fn read_directly() -> usize {
+    READ_DIRECTLY.get()
+}
+
+/// Why spans were not counted.
+pub enum Problem {
+    Damaged(Damaged),
+    /// No index leads to the page views of a session, or too many are above the cursor to be held in memory.
+    Unfit,
+    Error(ErrorReport),
+}
+
+impl From<ErrorReport> for Problem {
+    fn from(report: ErrorReport) -> Self {
+        Problem::Error(report)
+    }
+}
+
+impl From<Damaged> for Problem {
+    fn from(damaged: Damaged) -> Self {
+        Problem::Damaged(damaged)
+    }
+}
+
+/// What looks at spans.
+trait Consumer {
+    fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport>;
+
+    /// Takes a span without dead runs by its numbers. False if it has to be taken run by run.
+    fn take_whole(&mut self, _stored: &Stored) -> Result<bool, Damaged> {
+        Ok(false)
+    }
+}
+
+impl<M: Meaning<Error = ErrorReport>> Consumer for Counting<'_, M> {
+    fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport> {
+        self.count(span, |run| dead.contains(run))
+    }
+
+    fn take_whole(&mut self, stored: &Stored) -> Result<bool, Damaged> {
+        let (earliest, latest) = stored.times();
+        if self.question().takes_days() {
+            self.add_days(stored.days()?.into_iter());
+            return Ok(true);
+        }
+        if self.question().takes_pages(earliest, latest) {
+            self.add_pages(stored.pages()?.into_iter());
+            return Ok(true);
+        }
+        if !self.question().takes_whole(earliest, latest) {
+            return Ok(false);
+        }
+        let seen_before = stored.seen_before();
+        let befores = match seen_before {
+            Some(before) if !self.question().takes_whole(before, latest) => stored.befores()?,
+            _ => Vec::new(),
+        };
+        self.add_whole(&stored.totals(), befores.into_iter());
+        Ok(true)
+    }
+}
+
+impl Consumer for Digest {
+    fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport> {
+        self.add(span, |run| dead.contains(run));
+        Ok(())
+    }
+}
+
+/// Counts the page views of a site. `within` are the first and the last second that matter. `meaning` is made with the texts that
+/// have no number.
+pub fn count<M: Meaning<Error = ErrorReport>>(
+    connection: &Connection,
+    site_id: SiteId,
+    question: &Question,
+    within: (i64, i64),
+    meaning: impl Fn(Rc<RefCell<NewTexts>>) -> Result<M, ErrorReport>,
+) -> Result<Counted<M>, ErrorReport> {
+    let state = State::of(&state::READ.run(connection, SnapshotKind::Statement, &[])?).for_reads();
+    let new_texts = || -> Result<_, ErrorReport> {
+        let first = texts::first_free(connection, site_id)?;
+        Ok(Rc::new(RefCell::new(NewTexts { first, ..NewTexts::default() })))
+    };
+    READ_DIRECTLY.set(0);
+    MET_DAMAGE.set(false);
+    if state.cursor > 0 {
+        let reader = Reader { connection, site_id, within, new: new_texts()? };
+        let mut counting = Counting::new(question, meaning(Rc::clone(&reader.new))?);
+        let wanted = wanted(question);
+        match reader
+            .count_spans(state, wanted, &mut counting, |counting, divided| counting.set_divided(divided))
+        {
+            Ok(()) => return Ok(finish(counting)),
+            Err(Problem::Error(report)) => return Err(report),
+            Err(Problem::Unfit) => {}
+            Err(Problem::Damaged(Damaged(why))) => {
+                warning!("site_stats: a span cannot be read, so all page views are: {why}");
+                MET_DAMAGE.set(true);
+            }
+        }
+    }
+    let reader = Reader { connection, site_id, within, new: new_texts()? };
+    let mut counting = Counting::new(question, meaning(Rc::clone(&reader.new))?);
+    reader.count_all(&mut counting)?;
+    Ok(finish(counting))
+}
+
+/// The columns that a question needs.
+fn wanted(question: &Question) -> Wanted {
+    let (by, asks) = (question.by, question.asks);
+    Wanted {
+        hashes: false,
+        befores: question.is_by_time(),
+        visits: !question.views_only && !question.is_by_time(),
+        pages: matches!(by, By::Page | By::Entry) || asks.page || asks.entry,
+        kinds: by == By::Kind || asks.kind,
+        origins: asks.origin,
+        clients: asks.client,
+    }
+}
+
+/// Whether all but a few page views are in spans that this library reads.
+pub fn has_spans(connection: &Connection, site_id: SiteId) -> Result<bool, ErrorReport> {
+    let state = State::of(&state::READ.run(connection, SnapshotKind::Statement, &[])?).for_reads();
+    if state.cursor == 0 {
+        return Ok(false);
+    }
+    let arguments = [state.cursor.into(), site_id.into(), i64::try_from(FEW).unwrap_or(0).into()].map(Some);
+    let others = OTHERS.run(connection, SnapshotKind::Statement, &arguments)?.bigint(0, 1);
+    Ok(others < FEW as i64)
+}
+
+/// Compares the page views of a site as reports read them with all of them. Returns, for each UTC day in days since 1970 that
+/// differs, what is in one and in the other.
+pub fn differences(
+    connection: &Connection,
+    site_id: SiteId,
+) -> Result<Vec<(i64, OfDay, OfDay)>, ErrorReport> {
+    let state = State::of(&state::READ.run(connection, SnapshotKind::Statement, &[])?).for_reads();
+    if state.cursor == 0 {
+        return Ok(Vec::new());
+    }
+    let first = texts::first_free(connection, site_id)?;
+    let new = Rc::new(RefCell::new(NewTexts { first, ..NewTexts::default() }));
+    let reader = Reader { connection, site_id, within: table::ALL_TIMES, new };
+    let (mut counted, mut actual) = (Digest::default(), Digest::default());
+    match reader.count_spans(state, Wanted::ALL, &mut counted, |_, _| {}) {
+        Ok(()) => {}
+        Err(Problem::Error(report)) => return Err(report),
+        Err(Problem::Unfit) => return Ok(Vec::new()),
+        // A span that cannot be read has nothing.
+        Err(Problem::Damaged(_)) => counted = Digest::default(),
+    }
+    reader.count_all(&mut actual)?;
+    Ok(counted.differences(&actual))
+}
+
+struct Reader<'r> {
+    connection: &'r Connection,
+    site_id: SiteId,
+    within: (i64, i64),
+    new: Rc<RefCell<NewTexts>>,
+}
+
+impl Reader<'_> {
+    /// Shows the spans, and what is in none. `prepare` gets the sessions and visits that several spans have.
+    fn count_spans<C: Consumer>(
+        &self,
+        state: State,
+        mut wanted: Wanted,
+        consumer: &mut C,
+        prepare: impl FnOnce(&mut C, Divided),
+    ) -> Result<(), Problem> {
+        let (connection, site) = (self.connection, Some(self.site_id.into()));
+        let rows = LOOSE.run(connection, SnapshotKind::Statement, &[site])?;
+        let mut loose: BTreeSet<TextKey> =
+            (0..rows.len()).filter_map(|row| rows.text(row, 1)).map(TextKey::from).collect();
+
+        let mut tail = Batch::default();
+        let arguments =
+            [Some(state.cursor.into()), site, i64::try_from(MOST_ABOVE + 1).ok().map(pg_sys::Datum::from)];
+        tail.take(&TAIL.run(connection, SnapshotKind::Statement, &arguments)?);
+        if tail.len() > MOST_ABOVE {
+            return Err(Problem::Unfit);
+        }
+        add_read(tail.len());
+        if !loose.is_empty() {
+            tail.leave_out(|session, _, _| loose.contains(&session.1));
+        }
+        if !tail.look_back(connection, state.cursor, state.latest)? {
+            return Err(Problem::Unfit);
+        }
+        loose.extend(tail.left_out().map(|(_, session_id)| session_id.clone()));
+        let tail = self.spans_of(tail)?;
+
+        let (first, last) = self.within;
+        let times = [site, Some(table::timestamp(first).into()), Some(table::timestamp(last).into())];
+        let rows = table::OF_SITE.run(connection, SnapshotKind::Statement, &times)?;
+        if wanted.visits {
+            let mut divided = Divided::default();
+            tail.iter().for_each(|span| divided.note(span));
+            for stored in Stored::all(&rows) {
+                stored.note_divided(&mut divided)?;
+            }
+            wanted.visits = divided.has_visits() || wanted == Wanted::ALL;
+            prepare(consumer, divided);
+        }
+        let hashed = Hashed::new(loose.iter());
+        let mut buffer = Span::default();
+        for stored in Stored::all(&rows) {
+            let mut dead = stored.dead();
+            hashed.mark_dead(connection, &stored, SnapshotKind::Statement, &mut dead)?;
+            if dead.count() == 0 && consumer.take_whole(&stored)? {
+                continue;
+            }
+            stored.read_into(wanted, &mut buffer)?;
+            consumer.take(&buffer, &dead)?;
+            pgrx::check_for_interrupts!();
+        }
+        for span in &tail {
+            consumer.take(span, &table::Dead::default())?;
+        }
+        let sessions: Vec<_> = loose.iter().map(|session| datum::text(session)).collect();
+        for sessions in sessions.chunks(SESSIONS) {
+            let arguments = [site, Some(datum::text_array(sessions))];
+            let mut batch = Batch::default();
+            let rows = transaction::with_settings(&BY_INDEX, || {
+                OF_SESSIONS.run(connection, SnapshotKind::Statement, &arguments)
+            })?;
+            batch.take(&rows);
+            add_read(batch.len());
+            self.count_batch(batch, consumer)?;
+        }
+        Ok(())
+    }
+
+    /// Shows all page views as they are.
+    fn count_all(&self, consumer: &mut impl Consumer) -> Result<(), ErrorReport> {
+        let mut batch = Batch::default();
+        let show = |rows: &Rows| {
+            for row in 0..rows.len() {
+                if batch.len() >= HELD && !batch.has_last_session(rows, row) {
+                    self.count_batch(std::mem::take(&mut batch), consumer)?;
+                }
+                batch.take_row(rows, row);
+            }
+            add_read(rows.len());
+            Ok(())
+        };
+        let (first, last) = self.within;
+        let site = Some(self.site_id.into());
+        if (first, last) == table::ALL_TIMES {
+            ALL.stream(self.connection, &[site], FETCHED, show)?;
+        } else {
+            let times = [site, Some(table::timestamp(first).into()), Some(table::timestamp(last).into())];
+            OF_RANGE.stream(self.connection, &times, FETCHED, show)?;
+        }
+        self.count_batch(batch, consumer)
+    }
+
+    /// Shows page views that are all those of their sessions.
+    fn count_batch(&self, batch: Batch, consumer: &mut impl Consumer) -> Result<(), ErrorReport> {
+        self.spans_of(batch)?.iter().try_for_each(|span| consumer.take(span, &table::Dead::default()))
+    }
+
+    fn spans_of(&self, batch: Batch) -> Result<Vec<Span>, ErrorReport> {
+        let numbers = self.numbers(batch.texts())?;
+        Ok(batch.into_spans(&numbers).into_iter().map(|(_, span)| span).collect())
+    }
+
+    fn numbers(&self, texts: &Texts) -> Result<Vec<u32>, ErrorReport> {
+        let numbers = texts.numbers(self.connection, SnapshotKind::Statement)?;
+        let mut new = self.new.borrow_mut();
+        let texts = texts.iter().zip(numbers);
+        Ok(texts.map(|((_, text), number)| number.unwrap_or_else(|| new.number(text))).collect())
+    }
+}
+
+fn add_read(views: usize) {
+    READ_DIRECTLY.set(READ_DIRECTLY.get() + views);
+}
+
+/// Sessions by the hashes by which spans know them.
+pub struct Hashed<'s>(HashMap<u32, Vec<&'s TextKey>>);
+
+impl<'s> Hashed<'s> {
+    pub fn new(sessions: impl Iterator<Item = &'s TextKey>) -> Self {
+        let mut hashed: HashMap<u32, Vec<_>> = HashMap::new();
+        sessions.for_each(|session| hashed.entry(hash_of(session)).or_default().push(session));
+        Hashed(hashed)
+    }
+
+    /// Adds the runs of these sessions to the dead ones of a span. They must be all sessions with their hashes that are loose.
+    ///
+    /// Two sessions may have one hash. If the session of a run is not loose, its first view is as it was when the span was written,
+    /// and tells.
+    pub fn mark_dead(
+        &self,
+        connection: &Connection,
+        stored: &Stored,
+        see: SnapshotKind,
+        dead: &mut table::Dead,
+    ) -> Result<(), Problem> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let hashes = stored.hashes()?;
+        let is_suspect = |(run, hash): &(usize, &u32)| self.0.contains_key(hash) && !dead.contains(*run);
+        let suspects: Vec<_> =
+            hashes.iter().enumerate().filter(is_suspect).map(|(run, hash)| (run, *hash)).collect();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let runs = stored.read(Wanted::default())?.runs;
+        let firsts = suspects.iter().map(|(run, _)| runs.get(*run).map_or(0, |run| run.session as i64));
+        let alive = sessions_of(connection, see, firsts.collect())?;
+        for ((run, hash), session) in suspects.into_iter().zip(alive) {
+            let is_other = session.is_some_and(|session| {
+                hash_of(&session) == hash && self.0.get(&hash).is_some_and(|loose| !loose.contains(&&session))
+            });
+            if !is_other {
+                dead.insert(run);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sessions of page views, in the order of their ids; `None` for one that is gone.
+pub fn sessions_of(
+    connection: &Connection,
+    see: SnapshotKind,
+    ids: Vec<i64>,
+) -> Result<Vec<Option<TextKey>>, ErrorReport> {
+    let rows =
+        transaction::with_settings(&BY_INDEX, || SESSIONS_OF.run(connection, see, &[ids.into_datum()]))?;
+    Ok((0..rows.len()).map(|row| rows.text(row, 1).map(TextKey::from)).collect())
+}
+
+fn finish<M: Meaning>(counting: Counting<M>) -> Counted<M> {
+    let units = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
+    let (groups, meaning) = counting.finish();
+    Counted { groups, units, meaning }
+}
