@@ -57,6 +57,7 @@ GRANT USAGE ON SCHEMA site_stats TO site_reader;
 GRANT EXECUTE ON FUNCTION site_stats.get_stats, site_stats.top_pages, site_stats.views_by_day, site_stats.active_pages,
     site_stats.refusals
 TO site_reader;
+GRANT EXECUTE ON FUNCTION site_stats.summary, site_stats.timeline, site_stats.breakdown TO site_reader;
 GRANT SELECT ON site_stats.backfill_progress TO site_reader;
 
 INSERT INTO site_stats.content (path, title, page_type, published) VALUES
@@ -86,6 +87,43 @@ SELECT total_page_views, unique_visitors FROM site_stats.get_stats('shop');
 SELECT reason, count FROM site_stats.refusals(site => 'shop');
 
 DELETE FROM site_stats.sites WHERE name = 'shop';
+
+INSERT INTO site_stats.sites (name, timezone) VALUES ('journal', 'Europe/Lisbon');
+SELECT r.answer, count(*)
+FROM (
+    VALUES
+    ('ana', 'phone', 'PT', '2025-07-14 09:00:00+00', '/', 'https://www.google.com/'),
+    ('ana', 'phone', 'PT', '2025-07-14 09:02:00+00', '/blog/hello', NULL),
+    ('ana', 'phone', 'PT', '2025-07-14 09:05:30+00', '/about', NULL),
+    ('ben', 'laptop', 'DE', '2025-07-14 20:50:00+00', '/blog/hello', 'https://news.ycombinator.com/item?id=1'),
+    ('cem', 'phone', 'TR', '2025-07-14 23:30:00+00', '/blog/hello', 'https://news.ycombinator.com/item?id=1'),
+    ('cem', 'phone', 'TR', '2025-07-14 23:31:00+00', '/about', NULL),
+    ('ana', 'phone', 'PT', '2025-07-16 08:00:00+00', '/?utm_source=newsletter&utm_medium=email', NULL)
+) AS e (visitor, device, country, at, url, referrer)
+JOIN (
+    VALUES
+    ('phone', 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1'),
+    ('laptop', 'Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0')
+) AS a (device, agent) ON a.device = e.device
+CROSS JOIN LATERAL site_stats.receive(
+    jsonb_build_object(
+        'site', 'journal', 'type', 'view', 'session', e.visitor, 'at', e.at, 'url', e.url, 'referrer', e.referrer
+    ),
+    NULL, a.agent, e.country
+) AS r (answer)
+GROUP BY r.answer;
+
+SELECT * FROM site_stats.summary('2025-07-14', '2025-07-20', site => 'journal');
+
+SELECT (starts_at AT TIME ZONE 'Europe/Lisbon')::date AS day, views, visitors, visits, bounces, seconds
+FROM site_stats.timeline('day', '2025-07-14', '2025-07-17', site => 'journal');
+
+SELECT * FROM site_stats.breakdown('source', site => 'journal');
+
+SELECT value AS path, visitors, views
+FROM site_stats.breakdown('path', filters => '{"device": "mobile", "channel": {"not": "Email"}}', site => 'journal');
+
+DELETE FROM site_stats.sites WHERE name = 'journal';
 
 COPY site_stats.page_views (path, page_type, session_id, viewed_at) FROM STDIN WITH (FORMAT csv);
 /about,page,visitor-701,2026-01-08 10:00:00+00
