@@ -14,6 +14,8 @@ use warnings;
 use JSON::PP;
 use List::Util qw(max min);
 
+my @words = qw(path source country entry_path);
+
 # What is compared: the part, a description, two measurements, and the bar, at least (>=) or at most (<=). The first
 # measurement is divided by the second. With a "-" in place of the second, the first stands for itself.
 my @figures = (
@@ -46,6 +48,21 @@ my @figures = (
 	['memory',  'memory of the worker above an idle backend, MiB', 'worker at 100 %, above idle', '-',         '<=', 64],
 	['memory',  'memory of the worker at 100 %, against at 10 %', 'worker at 100 %',      'worker at 10 %'],
 	['size',    'size of the aggregates, of page_views with its indexes', 'aggregates',   'page_views',        '<=', 0.35],
+	(map { ['reports', "timeline by $_ of a year, against direct SQL, times as fast", "direct SQL, timeline by $_, a year", "timeline by $_, a year", '>=', 100] } qw(day week)),
+	(map { my $days = $_; map { ['reports', "breakdown by $_ of $days, against direct SQL, times as fast", "direct SQL, breakdown by $_, $days", "breakdown by $_, $days", '>=', 100] } @words } '30 days', 'a year'),
+	(map { my $days = $_; map { ['reports', "breakdown by $_ of $days with two filters, against direct SQL, times as fast", "direct SQL, two filters, by $_, $days", "two filters, by $_, $days", '>=', 50] } @words } '30 days', 'a year'),
+	['reports', 'visitors of a year, against count(DISTINCT), times as fast', 'count(DISTINCT session_id), a year', 'summary, a year', '>=', 300],
+	['reports', 'page of 30 days, against direct SQL, times as fast', 'direct SQL, page, 30 days', 'page, 30 days', '>=', 100],
+	['reports', 'page of 30 days, against get_stats()',          'page, 30 days',          'get_stats()',       '<=', 60],
+	['reports', 'views_by_day() of a year, against before, times as fast', 'before, views_by_day(), a year', 'views_by_day(), a year', '>=', 100],
+	['reports', 'top_pages() of a year, against before, times as fast', 'before, top_pages(), a year', 'top_pages(), a year', '>=', 100],
+	['reports', 'page of a year, ten times as many views',       'page, a year of ten times as many', 'page, a year', '<=', 12],
+	['reports', 'memory of that page above idle, MiB',           'memory of that page, above idle', '-',     '<=', 64],
+	['reports', 'page while 16 clients insert 400 a second, against alone', 'page, inserts at 400 a second', 'page, nobody else', '<=', 2],
+	['reports', 'page while 16 clients insert at full speed, against alone', 'page, inserts at full speed', 'page, nobody else', '<=', 2],
+	['reports', 'write_spans(), speed against a backfill of 10,000 rows at a time', 'backfill',  'write_spans()',     '>=', 1],
+	['reports', 'memory of write_spans() at 100 %, against at 10 %, above idle', 'write_spans() at 100 %, above idle', 'write_spans() at 10 %, above idle'],
+	['reports', 'size of spans, of page_views with its indexes', 'all of spans',           'page_views',        '<=', 0.06],
 );
 
 my ($format, $json) = ('text', undef);
