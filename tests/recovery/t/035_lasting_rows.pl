@@ -12,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $primary = new_node('primary', allows_streaming => 1, max_wal_senders => 5, wal_consistency_checking => "'all'",
+my $primary = new_node('primary', allows_streaming => 1, max_wal_senders => 5, wal_keep_size => "'1GB'", wal_consistency_checking => "'all'",
 	'site_stats.max_views_per_minute' => 0, 'site_stats.max_new_origins_per_day' => 0);
 $primary->start;
 create_site($primary, 'postgres', 0);
