@@ -3,7 +3,8 @@
 //! A **slot** is a stretch of time that is in one hour, or one day, of the local calendar, at one distance from UTC. Where clocks are
 //! put back, an hour has two slots.
 
-const DAY: i64 = 86_400;
+/// Seconds in a day.
+pub const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600;
 
 /// A time zone: the distance of local time from UTC, in seconds.

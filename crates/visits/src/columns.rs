@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::Damaged;
+use crate::calendar::DAY;
 use crate::packed;
 use crate::packed::Column;
 use crate::span::{Earlier, Fragment, Moment, Run, Span};
@@ -109,7 +110,10 @@ pub fn encode(span: &Span) -> Columns<Vec<u8>> {
         clients: column(&|bytes| {
             packed::write(bytes, fragments.iter().map(|fragment| fragment.client.into()))
         }),
-        days: column(&|bytes| write_counts(bytes, days_of(span))),
+        days: column(&|bytes| {
+            let moments = span.parts().flat_map(|part| part.moments());
+            write_counts(bytes, moments.map(|at| zigzag(at.time.div_euclid(DAY))))
+        }),
         totals: column(&|bytes| write_counts(bytes, span.pages.iter().map(|page| (*page).into()))),
         divided: column(&|bytes| {
             let sessions = runs.iter().filter(|run| run.goes_on).map(|run| run.session);
@@ -121,22 +125,6 @@ pub fn encode(span: &Span) -> Columns<Vec<u8>> {
             packed::write(bytes, runs.iter().filter(|run| run.goes_on).map(|run| zigzag(run.before)));
         }),
     }
-}
-
-/// The UTC days of all views, in days since 1970, as `zigzag` has them.
-fn days_of(span: &Span) -> impl Iterator<Item = u64> {
-    let mut gaps = span.gaps.iter();
-    span.fragments
-        .iter()
-        .flat_map(move |fragment| {
-            let mut time = fragment.time;
-            let rest: Vec<_> = gaps.by_ref().take(fragment.views as usize - 1).collect();
-            std::iter::once(time).chain(rest.into_iter().map(move |gap| {
-                time += i64::from(*gap);
-                time
-            }))
-        })
-        .map(|time| zigzag(time.div_euclid(86_400)))
 }
 
 /// Writes different values, and how often each comes.
@@ -154,9 +142,7 @@ pub struct Counts<'b>(Column<'b>, Column<'b>);
 impl<'b> Counts<'b> {
     pub fn of(column: &'b [u8]) -> Result<Self, Damaged> {
         let mut bytes = content(column)?;
-        let count = Column::take(&mut bytes, 1)?.number();
-        let count = usize::try_from(count).ok().filter(|count| *count <= MOST_VIEWS);
-        let count = count.ok_or(Damaged("a count is too large"))?;
+        let count = believed(Column::take(&mut bytes, 1)?.number())?;
         Ok(Counts(Column::take(&mut bytes, count)?, Column::take(&mut bytes, count)?))
     }
 
@@ -182,12 +168,7 @@ impl<'b> GoingOn<'b> {
     pub fn of(column: &'b [u8]) -> Result<Self, Damaged> {
         let mut bytes = content(column)?;
         let mut counts = Column::take(&mut bytes, 2)?;
-        // A number can take no bit, so the length of the column does not bound a count.
-        let mut count = || match counts.small() as usize {
-            count if count > MOST_VIEWS => Err(Damaged("a count is too large")),
-            count => Ok(count),
-        };
-        let (sessions, visits) = (count()?, count()?);
+        let (sessions, visits) = (believed(counts.number())?, believed(counts.number())?);
         Ok(GoingOn {
             sessions: Column::take(&mut bytes, sessions)?,
             visits: Column::take(&mut bytes, visits)?,
@@ -199,6 +180,11 @@ impl<'b> GoingOn<'b> {
     pub fn befores(self) -> impl Iterator<Item = i64> {
         self.befores.map(unzigzag)
     }
+}
+
+/// A count that can be. A number can take no bit, so the length of a column does not bound how many it says it has.
+fn believed(count: u64) -> Result<usize, Damaged> {
+    usize::try_from(count).ok().filter(|count| *count <= MOST_VIEWS).ok_or(Damaged("a count is too large"))
 }
 
 /// The hashes of the runs.

@@ -6,9 +6,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHasher;
 
-use crate::span::{Moment, Span};
-
-const DAY: i64 = 86_400;
+use crate::calendar::DAY;
+use crate::span::Span;
 
 /// The views of a UTC day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,31 +23,23 @@ pub struct Digest(pub BTreeMap<i64, OfDay>);
 impl Digest {
     /// Adds the runs of a span that are not dead.
     pub fn add(&mut self, span: &Span, is_dead: impl Fn(usize) -> bool) {
-        let (mut fragments, mut earlier) = (span.fragments.iter(), span.earlier.iter());
-        let (mut pages, mut gaps) = (span.pages.iter().zip(&span.kinds), span.gaps.iter());
+        let mut parts = span.parts();
         for (number, run) in span.runs.iter().enumerate() {
             let is_alive = !is_dead(number);
-            for fragment in fragments.by_ref().take(run.fragments as usize) {
-                let visit = if fragment.goes_on { earlier.next() } else { None };
-                let mut last = visit.map(|visit| (visit.last, visit.is_single));
-                let mut entry = visit.map(|visit| visit.entry);
-                let mut time = fragment.time;
-                for (place, (page, kind)) in pages.by_ref().take(fragment.views as usize).enumerate() {
-                    if place > 0 {
-                        time += gaps.next().map_or(0, |gap| i64::from(*gap));
-                    }
-                    let at = Moment { page: *page, kind: *kind, time };
+            for part in parts.by_ref().take(run.fragments as usize).filter(|_| is_alive) {
+                let fragment = part.fragment;
+                let of_visit = (run.session, fragment.visit, fragment.origin, fragment.client);
+                let mut entry = part.earlier.map(|earlier| earlier.entry);
+                let mut last = part.earlier.map(|earlier| (earlier.last, earlier.is_single));
+                for at in part.moments() {
                     let entry = *entry.get_or_insert(at);
-                    if is_alive {
-                        let of_visit = (run.session, fragment.visit, fragment.origin, fragment.client);
-                        let mut hasher = FxHasher::default();
-                        let moments = [Some(at), Some(entry), last.map(|(last, _)| last)];
-                        let moments = moments.map(|at| at.map(|at| (at.page, at.kind, at.time)));
-                        (of_visit, moments, last.is_some_and(|(_, is_single)| is_single)).hash(&mut hasher);
-                        let of_day = self.0.entry(time.div_euclid(DAY)).or_default();
-                        of_day.views += 1;
-                        of_day.hash = of_day.hash.wrapping_add(hasher.finish());
-                    }
+                    let mut hasher = FxHasher::default();
+                    let moments = [Some(at), Some(entry), last.map(|(last, _)| last)];
+                    let moments = moments.map(|at| at.map(|at| (at.page, at.kind, at.time)));
+                    (of_visit, moments, last.is_some_and(|(_, is_single)| is_single)).hash(&mut hasher);
+                    let of_day = self.0.entry(at.time.div_euclid(DAY)).or_default();
+                    of_day.views += 1;
+                    of_day.hash = of_day.hash.wrapping_add(hasher.finish());
                     last = Some((at, last.is_none()));
                 }
             }

@@ -186,18 +186,30 @@ impl Span {
         self.pages.is_empty()
     }
 
+    /// The fragments, with what belongs to each.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut rest = Rest(&self.fragments, &self.earlier, &self.pages, &self.kinds, &self.gaps);
+        self.fragments.iter().map(move |fragment| {
+            let views = fragment.views as usize;
+            Part {
+                fragment,
+                earlier: take(&mut rest.1, usize::from(fragment.goes_on)).first(),
+                pages: take(&mut rest.2, views),
+                kinds: take(&mut rest.3, views),
+                gaps: take(&mut rest.4, views - 1),
+            }
+        })
+    }
+
     /// The earliest time of a view that the span knows of, and the latest.
     pub fn times(&self) -> Option<(i64, i64)> {
-        let (mut gaps, mut earlier) = (self.gaps.iter(), self.earlier.iter());
-        let mut times: Option<(i64, i64)> = None;
-        for fragment in &self.fragments {
-            let stay: i64 = gaps.by_ref().take(fragment.views as usize - 1).map(|gap| i64::from(*gap)).sum();
-            let visit = if fragment.goes_on { earlier.next() } else { None };
-            let first = visit.map_or(fragment.time, |earlier| earlier.entry.time);
-            let last = fragment.time + stay;
-            times = Some(times.map_or((first, last), |(least, most)| (least.min(first), most.max(last))));
-        }
-        times
+        let of_parts = self.parts().map(|part| {
+            let stay: i64 = part.gaps.iter().map(|gap| i64::from(*gap)).sum();
+            let first = part.earlier.map_or(part.fragment.time, |earlier| earlier.entry.time);
+            (first, part.fragment.time + stay)
+        });
+        of_parts
+            .reduce(|(first, last), (other_first, other_last)| (first.min(other_first), last.max(other_last)))
     }
 
     /// The runs of both spans that are alive; `later` has later views. A session of both has one run.
@@ -267,6 +279,28 @@ impl Span {
         self.pages.extend_from_slice(piece.pages);
         self.kinds.extend_from_slice(piece.kinds);
         self.gaps.extend_from_slice(piece.gaps);
+    }
+}
+
+/// A fragment, with what belongs to it.
+pub(crate) struct Part<'s> {
+    pub fragment: &'s Fragment,
+    pub earlier: Option<&'s Earlier>,
+    pub pages: &'s [u32],
+    pub kinds: &'s [u32],
+    /// Seconds since the view before, for each view but the first.
+    pub gaps: &'s [u32],
+}
+
+impl<'s> Part<'s> {
+    /// The views, in their order.
+    pub fn moments(&self) -> impl Iterator<Item = Moment> + use<'s> {
+        let gaps = std::iter::once(0).chain(self.gaps.iter().copied());
+        let mut time = self.fragment.time;
+        self.pages.iter().zip(self.kinds).zip(gaps).map(move |((page, kind), gap)| {
+            time += i64::from(gap);
+            Moment { page: *page, kind: *kind, time }
+        })
     }
 }
 
