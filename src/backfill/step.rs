@@ -270,9 +270,7 @@ fn begin(
 ) -> Result<i64, ErrorReport> {
     // What this transaction has counted so far belongs to the epoch that ends here.
     pending::flush()?;
-    // SAFETY: `connection` exists only in a transaction. A lock can be taken on any OID, even that of a
-    // dropped table.
-    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
+    transaction::lock_against_writers(page_views);
     Lock::new(Class::Gate, page_views, 0).acquire(Mode::Exclusive);
     let batch_size = batch_size.map(pg_sys::Datum::from);
     let arguments = [Some(datum::text(status.word().as_bytes())), batch_size, requested_at];
@@ -299,9 +297,7 @@ fn advance(
     batch: Batch,
 ) -> Result<Step, ErrorReport> {
     // This lock keeps a TRUNCATE away until the end of the step, and so another epoch.
-    // SAFETY: `connection` exists only in a transaction. A lock can be taken on any OID, even that of a
-    // dropped table.
-    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+    transaction::lock_for_reading(page_views);
     if run.cursor < run.target {
         return count_batch(connection, page_views, run, batch);
     }

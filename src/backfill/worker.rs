@@ -17,7 +17,9 @@ use crate::backfill::{launch, requests};
 use crate::error;
 use crate::pg::locks::Mode;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
-use crate::pg::transaction::{Failure, as_owner, catch, in_bare_transaction, in_transaction, with_settings};
+use crate::pg::transaction::{
+    Failure, as_owner, catch, in_bare_transaction, in_transaction, lock_for_reading, with_settings,
+};
 use crate::pg::{bgworker, catalog};
 use crate::settings;
 
@@ -147,9 +149,7 @@ static VERSION: Statement = Statement::new(
 
 /// Locks the table, as a step does first, so that no update is under way. Then reads the version.
 fn version(connection: &Connection, page_views: pg_sys::Oid) -> Result<String, ErrorReport> {
-    // SAFETY: `connection` exists only in a transaction. A lock can be taken on any OID, even that of a
-    // dropped table.
-    unsafe { pg_sys::LockRelationOid(page_views, pg_sys::AccessShareLock as i32) };
+    lock_for_reading(page_views);
     let version = VERSION.run(connection, SnapshotKind::Current, &[])?;
     if version.is_empty() { Err(error::not_installed("page_views")) } else { Ok(version.text_lossy(0, 1)) }
 }

@@ -79,9 +79,8 @@ pub fn announce() -> Result<(), ErrorReport> {
 }
 
 /// The sessions that one statement makes loose.
-#[derive(Default)]
 pub struct Loosened {
-    /// `None` before the first row, and where version 0.2.0 has no spans.
+    /// `None` where version 0.2.0 has no spans.
     announced: Option<Announced>,
     sessions: HashSet<(SiteId, TextKey)>,
 }
@@ -124,10 +123,14 @@ pub fn note<'s>(
     connection: &Connection,
     sessions: impl Iterator<Item = (SiteId, &'s [u8])>,
 ) -> Result<(), ErrorReport> {
-    let (site_ids, session_ids): (Vec<_>, Vec<_>) =
-        sessions.map(|(site_id, session_id)| (site_id, datum::text(session_id))).unzip();
-    let arguments = [site_ids.into_datum(), Some(datum::text_array(&session_ids))];
-    NOTE.run(connection, SnapshotKind::Current, &arguments).map(|_| ())
+    NOTE.run(connection, SnapshotKind::Current, &arrays(sessions)).map(|_| ())
+}
+
+/// Texts of sites, such as sessions, as a `smallint[]` and a `text[]`.
+pub fn arrays<'t>(texts: impl Iterator<Item = (SiteId, &'t [u8])>) -> [Option<pg_sys::Datum>; 2] {
+    let (site_ids, texts): (Vec<_>, Vec<_>) =
+        texts.map(|(site_id, text)| (site_id, datum::text(text))).unzip();
+    [site_ids.into_datum(), Some(datum::text_array(&texts))]
 }
 
 /// Empties the spans: they are to be made anew. The caller keeps writers of page views out, or is the only one that writes spans.

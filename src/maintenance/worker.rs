@@ -159,11 +159,7 @@ fn maintain(spans: Progress) -> Result<(), Failure> {
         spans,
         |progress| {
             bgworker::reload_settings();
-            in_transaction(|| {
-                step::in_backfill_context(page_views, |connection| {
-                    turn::take(connection, page_views, progress)
-                })
-            })
+            in_transaction(|| turn::take(page_views, progress))
         },
         || !bgworker::is_stopping(),
     );

@@ -21,18 +21,19 @@ pub fn uses_one_snapshot() -> bool {
 /// Runs `work` with an active snapshot. Some code of the server needs one, for example to fetch a TOASTed
 /// value. Code that counts takes a snapshot of its own.
 pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
-    // SAFETY: the callers run in a transaction. If `work` raises an error, its abort pops the snapshot.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    let result = work();
-    // SAFETY: the snapshot pushed above is still on top.
-    unsafe { pg_sys::PopActiveSnapshot() };
-    result
+    // SAFETY: the callers run in a transaction.
+    with_active(unsafe { pg_sys::GetTransactionSnapshot() }, work)
 }
 
 /// The same with a snapshot that shows what is committed now.
 pub fn with_latest_active<R>(work: impl FnOnce() -> R) -> R {
-    // SAFETY: the callers run in a transaction. If `work` raises an error, its abort pops the snapshot.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    // SAFETY: the callers run in a transaction.
+    with_active(unsafe { pg_sys::GetLatestSnapshot() }, work)
+}
+
+fn with_active<R>(snapshot: pg_sys::Snapshot, work: impl FnOnce() -> R) -> R {
+    // SAFETY: the snapshot is one of the open transaction. If `work` raises an error, its abort pops the snapshot.
+    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
     let result = work();
     // SAFETY: the snapshot pushed above is still on top.
     unsafe { pg_sys::PopActiveSnapshot() };

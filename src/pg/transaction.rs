@@ -132,6 +132,13 @@ pub const OWN_NAMES: (&CStr, &CStr) = (c"search_path", c"pg_catalog, pg_temp");
 /// A setting for `with_settings`: no policy hides a row.
 pub const ALL_ROWS: (&CStr, &CStr) = (c"row_security", c"off");
 
+/// Settings for `with_settings`: a plan reads no whole table, and follows an index row by row, whatever the statistics say.
+pub const NO_SEQSCAN: (&CStr, &CStr) = (c"enable_seqscan", c"off");
+pub const NO_BITMAPSCAN: (&CStr, &CStr) = (c"enable_bitmapscan", c"off");
+
+/// A setting for `with_settings`: no plan is compiled. One without a better way than a forbidden scan has such costs that it would be.
+pub const NOT_COMPILED: (&CStr, &CStr) = (c"jit", c"off");
+
 /// Runs `work` with these settings. An error restores the old ones with its transaction.
 pub fn with_settings<R>(
     settings: &[(&CStr, &CStr)],
@@ -162,14 +169,22 @@ pub fn with_settings<R>(
 
 /// Locks a table as a writer of it does, to the end of the transaction. All that was announced before is heard then.
 pub fn lock_for_writing(table: pg_sys::Oid) {
-    // SAFETY: the callers run in a transaction, which keeps the lock.
-    unsafe { pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as i32) };
+    lock(table, pg_sys::RowExclusiveLock);
 }
 
 /// Locks a table as a reader of it does, to the end of the transaction.
 pub fn lock_for_reading(table: pg_sys::Oid) {
-    // SAFETY: the callers run in a transaction, which keeps the lock.
-    unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32) };
+    lock(table, pg_sys::AccessShareLock);
+}
+
+/// Waits for open writers of a table, and keeps others out to the end of the transaction.
+pub fn lock_against_writers(table: pg_sys::Oid) {
+    lock(table, pg_sys::ShareRowExclusiveLock);
+}
+
+fn lock(table: pg_sys::Oid, mode: u32) {
+    // SAFETY: the callers run in a transaction, which keeps the lock. It can be taken on any oid, even that of a dropped table.
+    unsafe { pg_sys::LockRelationOid(table, mode as i32) };
 }
 
 /// Waits until all transactions have ended that write a table now. Nobody waits for this one meanwhile. Each wait takes at most

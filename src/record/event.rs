@@ -12,6 +12,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::error;
 use crate::pg::datum;
 use crate::pg::jsonb::{self, Object, Value};
+use crate::pg::time::{EPOCH, SECOND};
 use crate::pg::transaction;
 use crate::record::arguments::{EVENT_SESSION, now, optional};
 
@@ -25,7 +26,7 @@ const MAX_TIME_BYTES: usize = 64;
 const MAX_REFERRER_BYTES: usize = 2048;
 
 /// The earliest time of a page view: 1970-01-01, in microseconds since 2000-01-01.
-const EARLIEST: i64 = -946_684_800_000_000;
+const EARLIEST: i64 = -EPOCH * SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

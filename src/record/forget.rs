@@ -30,7 +30,7 @@ use crate::count::page_view::Session;
 use crate::count::{sites, state};
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{self, Connection, Rows, SnapshotKind, Statement};
-use crate::pg::transaction::{self, ALL_ROWS};
+use crate::pg::transaction::{self, ALL_ROWS, NO_SEQSCAN, NOT_COMPILED};
 use crate::pg::{catalog, datum, fmgr, scan, snapshot};
 use crate::record::arguments::{SESSION_ID, required};
 use crate::span::erase;
@@ -143,12 +143,6 @@ static REMOVE_STALE_SESSION: Statement = Statement::new(
     &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
 );
 
-/// The plans of these statements find rows by an index, or by their blocks, whatever the statistics say. Only `find_unused` scans
-/// all page views, as it has no other way.
-const BY_INDEX: (&CStr, &CStr) = (c"enable_seqscan", c"off");
-/// The costs of such a scan would have the server compile it.
-const NOT_COMPILED: (&CStr, &CStr) = (c"jit", c"off");
-
 /// How often a call tries to keep writers out, and how long it lets them pass in between.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -173,7 +167,8 @@ fn forget_session(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys:
     let session_id = required(&SESSION_ID, session_id)?;
     let site_id = sites::id_of(site)?;
     requests::resume_if_due();
-    let views = transaction::with_settings(&[ALL_ROWS, BY_INDEX, NOT_COMPILED], || {
+    // Rows are found by an index, or by their blocks. Only `find_unused` scans all page views, as it has no other way.
+    let views = transaction::with_settings(&[ALL_ROWS, NO_SEQSCAN, NOT_COMPILED], || {
         spi::connect(|connection| forget(connection, (site_id, session_id)))
     })?;
     Ok(views.into())
@@ -274,8 +269,7 @@ fn keep_writers_out(page_views: pg_sys::Oid) -> Result<(), ErrorReport> {
     loop {
         let attempt = transaction::in_subtransaction(|| {
             transaction::with_settings(&timeout, || {
-                // SAFETY: the table exists; a call runs in a transaction, which keeps the lock.
-                unsafe { pg_sys::LockRelationOid(page_views, pg_sys::ShareRowExclusiveLock as i32) };
+                transaction::lock_against_writers(page_views);
                 Ok(())
             })
         });

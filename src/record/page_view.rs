@@ -11,6 +11,7 @@ use crate::count::sites::{self, FIRST_SITE};
 use crate::count::tally::SiteId;
 use crate::pg::locks::{Lock, Mode};
 use crate::pg::spi::{self, SnapshotKind, Statement};
+use crate::pg::time::SECOND;
 use crate::pg::{datum, fmgr, transaction};
 use crate::record::arguments::{PAGE_TYPE, PATH, SESSION_ID, now, required};
 use crate::record::refusals::{self, RATE_LIMITED};
@@ -159,7 +160,6 @@ fn record_by(
 /// The answer to a page view that is not to be recorded, by the earlier page views of its session, and which of these it has
 /// seen. `at` is when it was, as a `timestamptz`, in microseconds.
 fn refusal(path: &[u8], session: Session, at: i64) -> Result<(Option<&'static str>, Shown), ErrorReport> {
-    const SECOND: i64 = 1_000_000;
     let (window, limit) = (i64::from(settings::dedup_window()), i64::from(settings::max_views_per_minute()));
     let (mut is_duplicate, mut in_last_minute) = (false, 0);
     let since = at - window.max(60) * SECOND;

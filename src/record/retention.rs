@@ -3,8 +3,6 @@
 //! Invariant: a call waits for no row. It takes rows that no other transaction is writing, so several calls at once share the work,
 //! and a writer waits at most for one piece. The counts follow in the same transaction, by the triggers.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -12,7 +10,7 @@ use crate::backfill::requests;
 use crate::error;
 use crate::pg::fmgr;
 use crate::pg::spi::{self, SnapshotKind, Statement};
-use crate::pg::transaction::{self, ALL_ROWS};
+use crate::pg::transaction::{self, ALL_ROWS, NO_BITMAPSCAN, NO_SEQSCAN};
 
 /// The sites with a page view before a time, that with the oldest one first. Two looks into an index for each site.
 static SITES: Statement = Statement::new(
@@ -51,10 +49,6 @@ static REMOVE: Statement = Statement::new(
     &[pg_sys::INT2OID, pg_sys::TIMESTAMPTZOID, pg_sys::INT8OID],
 );
 
-/// The page views come from the index on site and time, in its order, whatever the statistics say. Any other plan reads and sorts
-/// all that are old.
-const BY_INDEX: [(&CStr, &CStr); 2] = [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off")];
-
 fmgr::sql_function!(remove_page_views_wrapper, pg_finfo_remove_page_views_wrapper, remove_page_views);
 
 /// Removes at most `max_rows` page views that were viewed before a time: those of the site with the oldest one first, and of each
@@ -76,9 +70,9 @@ fn remove_page_views(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_s
     }
     let max_rows = error::require_row_count("max_rows", max_rows.map(|rows| rows.value() as i32))?;
     requests::resume_if_due();
-    let [no_seqscan, no_bitmapscan] = BY_INDEX;
+    // The page views come from the index on site and time, in its order. Any other plan reads and sorts all that are old.
     let removed =
-        transaction::with_settings(&[ALL_ROWS, no_seqscan, no_bitmapscan], || remove(before, max_rows))?;
+        transaction::with_settings(&[ALL_ROWS, NO_SEQSCAN, NO_BITMAPSCAN], || remove(before, max_rows))?;
     Ok(removed.into())
 }
 

@@ -16,7 +16,7 @@ use crate::count::tally::SiteId;
 use crate::error;
 use crate::pg::inet::Network;
 use crate::pg::spi::{self, Rows, Statement};
-use crate::pg::{catalog, datum};
+use crate::pg::{catalog, datum, like};
 
 /// The rules of a site.
 static RULES: Statement = Statement::new(
@@ -119,20 +119,14 @@ impl Rules {
         if self.excluded_paths.is_empty() {
             return false;
         }
-        let (like, path) = (pg_sys::Oid::from(pg_sys::F_TEXTLIKE), datum::text(path));
-        self.excluded_paths.iter().any(|pattern| {
-            // SAFETY: the function takes two texts.
-            let is_like = unsafe {
-                pg_sys::OidFunctionCall2Coll(like, pg_sys::C_COLLATION_OID, path, datum::text(pattern))
-            };
-            is_like.value() as u8 != 0
-        })
+        let path = datum::text(path);
+        // SAFETY: the path is a text.
+        self.excluded_paths.iter().any(|pattern| unsafe { like::is_like(path, pattern) })
     }
 }
 
 /// A LIKE pattern whose last character escapes nothing would be an error for each page view: it means itself then.
 fn complete(pattern: &[u8]) -> Box<[u8]> {
-    let escapes = pattern.iter().rev().take_while(|byte| **byte == b'\\').count();
-    let missing: &[u8] = if escapes % 2 == 1 { b"\\" } else { b"" };
+    let missing: &[u8] = if like::is_cut_off(pattern) { b"\\" } else { b"" };
     [pattern, missing].concat().into()
 }

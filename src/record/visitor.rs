@@ -14,6 +14,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use crate::count::page_view::{Shown, later_views};
 use crate::count::sites;
 use crate::count::tally::SiteId;
+use crate::pg::time::SECOND;
 use crate::pg::{datum, fmgr, hmac, inet};
 use crate::record::arguments::day_of;
 use crate::record::salts::{self, Salt};
@@ -55,7 +56,6 @@ impl Visitor<'_> {
 
     /// Whether a session of the site has a page view within the visit timeout before a time.
     fn has_recent_view(&self, session_id: &str, time: i64) -> Result<bool, ErrorReport> {
-        const SECOND: i64 = 1_000_000;
         let since = time - i64::from(settings::visit_timeout()) * SECOND - 1;
         let mut is_recent = false;
         let shown = later_views((self.site_id, session_id.as_bytes()), since, |view| {

@@ -13,7 +13,7 @@ use site_stats_visits::question::{Asks, By, Group, Meaning};
 use crate::count::tally::{SiteId, TextKey};
 use crate::error;
 use crate::pg::spi::{Connection, SnapshotKind};
-use crate::pg::{catalog, datum, scan};
+use crate::pg::{catalog, datum, like, scan};
 use crate::span::read::NewTexts;
 use crate::span::texts::{self, Texts};
 
@@ -122,8 +122,7 @@ impl Test {
         match (entries.next(), entries.next()) {
             (Some((word, value)), None) if word == "not" => Ok(Test::Not(texts(value)?)),
             (Some((word, Value::String(pattern))), None) if word == "like" => {
-                let backslashes = pattern.bytes().rev().take_while(|byte| *byte == b'\\').count();
-                if backslashes % 2 == 1 {
+                if like::is_cut_off(pattern.as_bytes()) {
                     return Err(error::wrong_pattern(key));
                 }
                 Ok(Test::Like(key_of(pattern)))
@@ -136,7 +135,10 @@ impl Test {
         match self {
             Test::Is(list) => list.iter().any(|item| item.as_deref() == value),
             Test::Not(list) => !list.iter().any(|item| Some(&**item) == value),
-            Test::Like(pattern) => value.is_some_and(|value| is_like(value, pattern)),
+            Test::Like(pattern) => value.is_some_and(|value| {
+                // SAFETY: the value is made as a text.
+                unsafe { like::is_like(datum::text(value), pattern) }
+            }),
         }
     }
 }
@@ -145,19 +147,6 @@ impl Test {
 fn key_of(text: &str) -> TextKey {
     // SAFETY: the datum is a text in the current memory context, which is copied at once.
     unsafe { datum::text_bytes(datum::text_from_utf8(text)) }.into()
-}
-
-fn is_like(value: &[u8], pattern: &[u8]) -> bool {
-    // SAFETY: the function compares two texts.
-    let matches = unsafe {
-        pg_sys::OidFunctionCall2Coll(
-            pg_sys::Oid::from(pg_sys::F_TEXTLIKE),
-            pg_sys::C_COLLATION_OID,
-            datum::text(value),
-            datum::text(pattern),
-        )
-    };
-    matches.value() as u8 != 0
 }
 
 /// The filters of a report. All must be met.

@@ -1,30 +1,26 @@
 //! `summary()`, `timeline()` and `breakdown()`: any question about any range of days.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
-use site_stats_visits::calendar::{Length, Unit, Zone};
-use site_stats_visits::question::{Asks, By, Group, Numbers, Question};
+use site_stats_visits::calendar::{DAY, Length, Unit, Zone};
+use site_stats_visits::question::{By, Group, Numbers, Question};
 
 use crate::count::sites;
 use crate::count::tally::{SiteId, TextKey};
 use crate::error;
 use crate::maintenance::worker;
 use crate::pg::spi::{self, Connection};
-use crate::pg::transaction::{self, ALL_ROWS, OWN_NAMES};
-use crate::pg::{datum, fmgr};
+use crate::pg::transaction::{self, ALL_ROWS, NOT_COMPILED, OWN_NAMES};
+use crate::pg::{datum, fmgr, time};
 use crate::report::filters::{self, Filters, Property, Sense};
 use crate::report::zone::Site;
 use crate::span::read::{self, Counted};
-use crate::span::table;
 use crate::span::texts;
 
 /// Days from 1970 to 2000, where PostgreSQL's dates begin.
-const EPOCH_DAYS: i64 = 10_957;
-const DAY: i64 = 86_400;
+const EPOCH_DAYS: i64 = time::EPOCH / DAY;
 
 /// No clock is that far from UTC.
 const MOST_DISTANCE: i64 = 2 * DAY;
@@ -70,6 +66,9 @@ impl Days {
     }
 }
 
+/// A connection, and the site whose page views are asked for.
+type Source<'c> = (&'c Connection, SiteId);
+
 /// A report of a site.
 struct Report<'r> {
     connection: &'r Connection,
@@ -80,32 +79,29 @@ struct Report<'r> {
 }
 
 impl Report<'_> {
-    fn count(&self, by: By, property: Option<Property>) -> Result<(Counted<Sense<'_>>, Zone), ErrorReport> {
+    fn count(&self, by: By, property: Option<Property>) -> Result<Counted<Sense<'_>>, ErrorReport> {
         let seconds = self.days.seconds();
         // Views of visits that began before, and such as come after, are looked at, too.
         let (first, last) = self.site.views.unwrap_or((0, -1));
         let zone = self.site.zone(self.connection, (first.max(seconds.0), last.min(seconds.1)))?;
         let question = Question {
-            by,
-            days: self.days.range(),
-            zone,
             weekdays: self.filters.weekdays(),
             hours: self.filters.hours(),
             asks: self.filters.asks(property),
-            views_only: false,
+            ..Question::of_days(by, self.days.range(), zone)
         };
         let counted = read::count(self.connection, self.site_id, &question, seconds, |new| {
-            Sense::new(self.connection, self.site_id, &self.filters, property, Rc::<RefCell<_>>::clone(&new))
+            Sense::new(self.connection, self.site_id, &self.filters, property, new)
         })?;
-        worker::launch_for_spans(read::read_directly(), read::met_damage());
-        Ok((counted, question.zone))
+        worker::launch_for_spans(counted.read_directly, counted.met_damage);
+        Ok(counted)
     }
 }
 
 /// Opens a connection with the rights of the function's owner, where names mean what they say and no policy hides a row. No report
 /// takes so long that compiling its statements would pay.
 fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
-    transaction::with_settings(&[OWN_NAMES, ALL_ROWS, (c"jit", c"off")], || spi::connect(work))
+    transaction::with_settings(&[OWN_NAMES, ALL_ROWS, NOT_COMPILED], || spi::connect(work))
 }
 
 /// Runs `work` with a report of the site with a name.
@@ -143,7 +139,7 @@ fn summary(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum,
     let subject =
         unsafe { (fmgr::text_argument(call, 3), Days::of(call, 0), Filters::of(fmgr::argument(call, 2))?) };
     let numbers = with_report(subject, |report| {
-        let (counted, _) = report.count(By::Nothing, None)?;
+        let counted = report.count(By::Nothing, None)?;
         Ok(counted.groups.first().map(|(_, numbers)| *numbers).unwrap_or_default())
     })?;
     // SAFETY: this is the call being served, of a function with these columns.
@@ -171,7 +167,7 @@ fn timeline(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum
     let rows = with_report((site, days, filters), |mut report| {
         let asked = report.days;
         report.days.until = Some(asked.until.unwrap_or(report.site.today));
-        let (counted, _) = report.count(By::Unit(unit), None)?;
+        let counted = report.count(By::Unit(unit), None)?;
         let numbers: HashMap<i64, Numbers> = counted
             .groups
             .iter()
@@ -179,7 +175,7 @@ fn timeline(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum
             .collect();
         let units = units(&report, unit, asked, &numbers)?;
         let starts = match unit {
-            Unit::Hour => units.iter().map(|second| table::timestamp(*second)).collect(),
+            Unit::Hour => units.iter().map(|second| time::timestamp(*second)).collect(),
             _ => report.site.starts(report.connection, units.clone())?,
         };
         let rows = units
@@ -250,8 +246,8 @@ fn breakdown(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datu
     };
     let max_rows = usize::try_from(error::require_row_count("max_rows", max_rows)?).unwrap_or(0);
     let rows = with_report(subject, |report| {
-        let (counted, _) = report.count(by.by(), Some(by))?;
-        first_rows(&report, by, counted, max_rows)
+        let counted = report.count(by.by(), Some(by))?;
+        first_rows((report.connection, report.site_id), by, counted, max_rows)
     })?;
     let rows =
         rows.iter().map(|(value, numbers)| row(value.as_ref().map(|value| datum::text(value)), numbers));
@@ -262,7 +258,7 @@ fn breakdown(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datu
 
 /// The first rows in the order of a breakdown. Only values that may be among them are looked up.
 fn first_rows(
-    report: &Report,
+    source: Source,
     by: Property,
     counted: Counted<Sense>,
     max_rows: usize,
@@ -275,7 +271,7 @@ fn first_rows(
     {
         groups.truncate(groups.partition_point(|(_, numbers)| rank(numbers) <= last));
     }
-    let values = values(report, by, &groups, &meaning)?;
+    let values = values(source, by, &groups, &meaning)?;
     let mut rows: Vec<_> =
         values.into_iter().zip(groups).map(|(value, (_, numbers))| (value, numbers)).collect();
     rows.sort_by(|(value, numbers), (other, of_other)| {
@@ -288,7 +284,7 @@ fn first_rows(
 
 /// The values of groups.
 fn values(
-    report: &Report,
+    (connection, site_id): Source,
     by: Property,
     groups: &[(Group, Numbers)],
     meaning: &Sense,
@@ -303,7 +299,7 @@ fn values(
         }
         Property::Path | Property::PageType | Property::EntryPath => {
             let numbers: Vec<_> = groups.collect();
-            let known = texts::values(report.connection, report.site_id, &numbers)?;
+            let known = texts::values(connection, site_id, &numbers)?;
             known
                 .into_iter()
                 .zip(numbers)
@@ -342,26 +338,18 @@ fn span_differences(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sy
 unsafe fn count_views<R>(
     call: &pg_sys::FunctionCallInfoBaseData,
     by: By,
-    show: impl FnOnce(&Report, Counted<Sense>) -> Result<Vec<R>, ErrorReport>,
+    show: impl FnOnce(Source, Counted<Sense>) -> Result<Vec<R>, ErrorReport>,
 ) -> Result<Vec<R>, ErrorReport> {
     // SAFETY: the caller guarantees the arguments.
     let (site_id, days) = unsafe { (fmgr::argument(call, 0), Days::of(call, 1)) };
     let Some(site_id) = site_id.map(|site_id| site_id.value() as SiteId) else { return Ok(Vec::new()) };
     connect(|connection| {
-        let report = Report { connection, site_id, site: Site::default(), days, filters: Filters::none() };
-        let question = Question {
-            by,
-            days: days.range(),
-            zone: Zone::utc(),
-            weekdays: u32::MAX,
-            hours: u32::MAX,
-            asks: Asks::default(),
-            views_only: true,
-        };
+        let filters = Filters::none();
+        let question = Question { views_only: true, ..Question::of_days(by, days.range(), Zone::utc()) };
         let counted = read::count(connection, site_id, &question, days.seconds(), |new| {
-            Sense::new(connection, site_id, &report.filters, None, new)
+            Sense::new(connection, site_id, &filters, None, new)
         })?;
-        show(&report, counted)
+        show((connection, site_id), counted)
     })
 }
 
@@ -403,11 +391,9 @@ fn span_paths(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Dat
     unsafe {
         let most =
             fmgr::argument(call, 3).map_or(0, |rows| usize::try_from(rows.value() as i32).unwrap_or(0));
-        let rows = count_views(call, By::Page, |report, mut counted| {
-            // No visitor is counted, so the order is by views alone.
-            counted.groups.iter_mut().for_each(|(_, numbers)| numbers.visitors = 0);
-            first_rows(report, Property::Path, counted, most)
-        })?;
+        // No visitor is counted, so the order is by views alone.
+        let rows =
+            count_views(call, By::Page, |source, counted| first_rows(source, Property::Path, counted, most))?;
         let rows = rows
             .iter()
             .map(|(path, numbers)| [path.as_ref().map(|path| datum::text(path)), Some(numbers.views.into())]);

@@ -113,15 +113,24 @@ unsafe extern "C-unwind" fn most_viewed_paths(call: pg_sys::FunctionCallInfo) ->
     // SAFETY: the server passes a complete call, which has an integer argument by the install script, and a smallint since
     // version 0.3.0.
     let result = unsafe {
-        let call_data = &*call;
+        let call = &mut *call;
         let most =
-            fmgr::argument(call_data, 0).map_or(0, |most| usize::try_from(most.value() as i32).unwrap_or(0));
-        let site_id = match call_data.nargs {
+            fmgr::argument(call, 0).map_or(0, |most| usize::try_from(most.value() as i32).unwrap_or(0));
+        let site_id = match call.nargs {
             1 => Some(FIRST_SITE),
-            _ => fmgr::argument(call_data, 1).map(|site_id| site_id.value() as SiteId),
+            _ => fmgr::argument(call, 1).map(|site_id| site_id.value() as SiteId),
         };
-        rank(if site_id.is_some() { most } else { 0 }, site_id.unwrap_or(FIRST_SITE))
-            .map(|ranking| put(call, ranking))
+        let ranking = rank(if site_id.is_some() { most } else { 0 }, site_id.unwrap_or(FIRST_SITE));
+        ranking.map(|ranking| {
+            let (all_views, all_paths) = (ranking.views, ranking.paths);
+            // In ascending order of the `Reverse` values, so that the most viewed path comes first.
+            let best = ranking.best.into_sorted_vec().into_iter();
+            let rows = best.map(|Reverse((views, Reverse(path), last_view_id))| {
+                [datum::text(&path), views.into(), last_view_id.into(), all_views.into(), all_paths.into()]
+                    .map(Some)
+            });
+            fmgr::put_rows(call, rows);
+        })
     };
     if let Err(report) = result {
         report.report(PgLogLevel::ERROR);
@@ -304,32 +313,6 @@ fn scan_rows(site_id: SiteId, epoch: i64, mut row: impl FnMut(&[u8], i32, Count)
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
     }
     Ok(())
-}
-
-/// Returns the rows as a materialized set.
-///
-/// # Safety
-/// `call` must be the call being served, of a function that returns these columns.
-unsafe fn put(call: pg_sys::FunctionCallInfo, ranking: Ranking) {
-    let (all_views, all_paths) = (ranking.views, ranking.paths);
-    // SAFETY: `call` is valid by the contract above, so a tuple store of these columns is made for it. The
-    // store copies the values.
-    unsafe {
-        pg_sys::InitMaterializedSRF(call, 0);
-        let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-        // In ascending order of the `Reverse` values, so that the most viewed path comes first.
-        for Reverse((views, Reverse(path), last_view_id)) in ranking.best.into_sorted_vec() {
-            let mut values =
-                [datum::text(&path), views.into(), last_view_id.into(), all_views.into(), all_paths.into()];
-            let mut nulls = [false; 5];
-            pg_sys::tuplestore_putvalues(
-                (*result).setResult,
-                (*result).setDesc,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-        }
-    }
 }
 
 #[cfg(test)]

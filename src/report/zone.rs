@@ -51,7 +51,6 @@ static STARTS: Statement = Statement::new(
 );
 
 /// What a report needs to know of a site.
-#[derive(Default)]
 pub struct Site {
     timezone: String,
     /// The first and the last view in seconds since 1970; `None` if there is none.

@@ -7,20 +7,18 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, PgMemoryContexts, pg_sys};
 use rustc_hash::{FxHashMap, FxHashSet};
 use site_stats_visits::columns::hash_of;
-use site_stats_visits::span::{Moment, Span, View, Visit, seconds};
+use site_stats_visits::span::{Moment, Span, View, Visit};
 
 use crate::count::page_view::{self, PageView};
 use crate::count::session_scanner::SessionScanner;
+use crate::count::spanned;
 use crate::count::tally::{SiteId, TextKey};
 use crate::pg::scan::Direction;
 use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
-use crate::pg::transaction;
+use crate::pg::time::{SECOND, unix, unix_seconds};
+use crate::pg::transaction::{self, NO_BITMAPSCAN, NO_SEQSCAN, NOT_COMPILED};
 use crate::settings;
 use crate::span::texts::Texts;
-
-/// Seconds from 1970 to 2000, where PostgreSQL's times begin.
-pub const EPOCH: i64 = 946_684_800;
-const MICROSECONDS: i64 = 1_000_000;
 
 /// A session of a site.
 pub type Session = (SiteId, TextKey);
@@ -47,8 +45,21 @@ static ORIGINS: Statement = Statement::new(
 );
 
 /// The views of a session come from the index on session and time, in its order, whatever the statistics say.
-pub const BY_INDEX: [(&CStr, &CStr); 3] =
-    [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"jit", c"off")];
+pub const BY_INDEX: [(&CStr, &CStr); 3] = [NO_SEQSCAN, NO_BITMAPSCAN, NOT_COMPILED];
+
+/// The views of sessions. The sum keeps the index by site out of the plan, which would lead to all views of the site.
+static OF_SESSIONS: Statement = Statement::new(
+    views!(
+        "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS f (site_id, session_id)
+          CROSS JOIN LATERAL (
+              SELECT v.*
+              FROM ONLY site_stats.page_views AS v
+              WHERE v.session_id COLLATE \"C\" = f.session_id AND v.site_id + 0 = f.site_id AND v.viewed_at IS NOT NULL
+              OFFSET 0
+          ) AS v"
+    ),
+    &[pg_sys::INT2ARRAYOID, pg_sys::TEXTARRAYOID],
+);
 
 /// A page view. Session, page and kind are places.
 #[derive(Clone, Copy, Debug)]
@@ -90,12 +101,21 @@ fn number(rows: &Rows, row: usize, column: i32) -> u32 {
     u32::try_from(rows.integer(row, column)).unwrap_or(0)
 }
 
-/// A time of PostgreSQL's in microseconds since 1970.
-fn unix(time: i64) -> i64 {
-    time.saturating_add(EPOCH * MICROSECONDS)
-}
-
 impl Batch {
+    /// All page views of sessions, as the calling statement sees them.
+    pub fn of_sessions<'s>(
+        connection: &Connection,
+        sessions: impl Iterator<Item = (SiteId, &'s [u8])>,
+    ) -> Result<Self, ErrorReport> {
+        let mut batch = Batch::default();
+        let sessions = spanned::arrays(sessions);
+        let rows = transaction::with_settings(&BY_INDEX, || {
+            OF_SESSIONS.run(connection, SnapshotKind::Statement, &sessions)
+        })?;
+        batch.take(&rows);
+        Ok(batch)
+    }
+
     /// Adds the rows of a statement that reads `views!`.
     pub fn take(&mut self, rows: &Rows) {
         (0..rows.len()).for_each(|row| self.take_row(rows, row));
@@ -126,7 +146,6 @@ impl Batch {
     }
 
     /// How many page views there are.
-    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -238,7 +257,7 @@ impl Batch {
 
     /// A span for each site, of the sessions that are not left out. `numbers` are those of the texts, by their places.
     pub fn into_spans(mut self, numbers: &[u32]) -> Vec<(SiteId, Span)> {
-        let timeout = i64::from(settings::visit_timeout()) * MICROSECONDS;
+        let timeout = i64::from(settings::visit_timeout()) * SECOND;
         let number = |place: u32| numbers.get(place as usize).copied().unwrap_or(0);
         let renumber =
             |moment: Moment| Moment { page: number(moment.page), kind: number(moment.kind), ..moment };
@@ -326,11 +345,11 @@ fn look_up(
         }
     }
     // Back through the views, as long as they are of one visit. Those of one time come in any order.
-    let timeout = i64::from(settings::visit_timeout()) * MICROSECONDS;
+    let timeout = i64::from(settings::visit_timeout()) * SECOND;
     let mut at = |view: &PageView| Moment {
         page: texts.place(session.0, view.path),
         kind: texts.place(session.0, view.page_type),
-        time: seconds(unix(view.viewed_at)),
+        time: unix_seconds(view.viewed_at),
     };
     let (mut last, mut entry): (Option<Placed>, Option<Placed>) = (None, None);
     scanner.run(session, first.0, Direction::Backward, |view| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::backfill::{requests, step};
+use crate::backfill::requests;
 use crate::error;
 use crate::pg::transaction::{self, Failure};
 use crate::pg::{bgworker, catalog, fmgr, spi};
@@ -55,9 +55,7 @@ fn write_spans(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Da
 fn take_patiently(page_views: pg_sys::Oid, progress: &mut Progress) -> Result<Turn, Failure> {
     let mut attempts = 0;
     loop {
-        let turn = transaction::in_subtransaction(|| {
-            step::in_backfill_context(page_views, |connection| turn::take(connection, page_views, progress))
-        });
+        let turn = transaction::in_subtransaction(|| turn::take(page_views, progress));
         spi::commit();
         attempts += 1;
         let is_in_the_way = match &turn {

@@ -13,9 +13,8 @@ use site_stats_visits::question::{By, Counting, Divided, Group, Meaning, Numbers
 use site_stats_visits::span::Span;
 
 use crate::count::tally::{SiteId, TextKey};
-use crate::pg::datum;
 use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
-use crate::pg::transaction;
+use crate::pg::{time, transaction};
 use crate::span::batch::{BY_INDEX, Batch, views};
 use crate::span::state::{self, State};
 use crate::span::table::{self, Stored, Wanted};
@@ -60,20 +59,6 @@ static TAIL: Statement = Statement::new(
           LIMIT $3"
     ),
     &[pg_sys::INT8OID, pg_sys::INT2OID, pg_sys::INT8OID],
-);
-
-/// The views of sessions. The sum is as above.
-static OF_SESSIONS: Statement = Statement::new(
-    views!(
-        "pg_catalog.unnest($2) AS f (session_id)
-          CROSS JOIN LATERAL (
-              SELECT v.*
-              FROM ONLY site_stats.page_views AS v
-              WHERE v.session_id COLLATE \"C\" = f.session_id AND v.site_id + 0 = $1 AND v.viewed_at IS NOT NULL
-              OFFSET 0
-          ) AS v"
-    ),
-    &[pg_sys::INT2OID, pg_sys::TEXTARRAYOID],
 );
 
 /// All views of a site, by session.
@@ -139,23 +124,10 @@ pub struct Counted<M> {
     /// The units of a timeline, by their groups.
     pub units: HashMap<Group, i64>,
     pub meaning: M,
-}
-
-thread_local! {
-    /// How many page views the last report read that were in no span.
-    static READ_DIRECTLY: Cell<usize> = const { Cell::new(0) };
-    /// Whether it met a span that cannot be read.
-    static MET_DAMAGE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether the last report met a span that cannot be read.
-pub fn met_damage() -> bool {
-    MET_DAMAGE.get()
-}
-
-/// How many page views the last report read that were in no span.
-pub fn read_directly() -> usize {
-    READ_DIRECTLY.get()
+    /// How many page views were read that were in no span.
+    pub read_directly: usize,
+    /// Whether there was a span that cannot be read.
+    pub met_damage: bool,
 }
 
 /// Why spans were not counted.
@@ -180,6 +152,12 @@ impl From<Damaged> for Problem {
 
 /// What looks at spans.
 trait Consumer {
+    /// The columns that it needs.
+    fn wanted(&self) -> Wanted;
+
+    /// Gets the sessions and visits that several spans have, before the first span. Returns whether it needs the visits of spans.
+    fn prepare(&mut self, divided: Divided) -> bool;
+
     fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport>;
 
     /// Takes a span without dead runs by its numbers. False if it has to be taken run by run.
@@ -189,6 +167,26 @@ trait Consumer {
 }
 
 impl<M: Meaning<Error = ErrorReport>> Consumer for Counting<'_, M> {
+    fn wanted(&self) -> Wanted {
+        let question = self.question();
+        let (by, asks) = (question.by, question.asks);
+        Wanted {
+            hashes: false,
+            befores: question.is_by_time(),
+            visits: !question.views_only && !question.is_by_time(),
+            pages: matches!(by, By::Page | By::Entry) || asks.page || asks.entry,
+            kinds: by == By::Kind || asks.kind,
+            origins: asks.origin,
+            clients: asks.client,
+        }
+    }
+
+    fn prepare(&mut self, divided: Divided) -> bool {
+        let has_visits = divided.has_visits();
+        self.set_divided(divided);
+        has_visits
+    }
+
     fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport> {
         self.count(span, |run| dead.contains(run))
     }
@@ -217,6 +215,14 @@ impl<M: Meaning<Error = ErrorReport>> Consumer for Counting<'_, M> {
 }
 
 impl Consumer for Digest {
+    fn wanted(&self) -> Wanted {
+        Wanted::ALL
+    }
+
+    fn prepare(&mut self, _divided: Divided) -> bool {
+        true
+    }
+
     fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport> {
         self.add(span, |run| dead.contains(run));
         Ok(())
@@ -232,52 +238,30 @@ pub fn count<M: Meaning<Error = ErrorReport>>(
     within: (i64, i64),
     meaning: impl Fn(Rc<RefCell<NewTexts>>) -> Result<M, ErrorReport>,
 ) -> Result<Counted<M>, ErrorReport> {
-    let state = State::of(&state::READ.run(connection, SnapshotKind::Statement, &[])?).for_reads();
-    let new_texts = || -> Result<_, ErrorReport> {
-        let first = texts::first_free(connection, site_id)?;
-        Ok(Rc::new(RefCell::new(NewTexts { first, ..NewTexts::default() })))
-    };
-    READ_DIRECTLY.set(0);
-    MET_DAMAGE.set(false);
+    let state = state::seen(connection)?;
+    let mut met_damage = false;
     if state.cursor > 0 {
-        let reader = Reader { connection, site_id, within, new: new_texts()? };
+        let reader = Reader::new(connection, site_id, within)?;
         let mut counting = Counting::new(question, meaning(Rc::clone(&reader.new))?);
-        let wanted = wanted(question);
-        match reader
-            .count_spans(state, wanted, &mut counting, |counting, divided| counting.set_divided(divided))
-        {
-            Ok(()) => return Ok(finish(counting)),
+        match reader.count_spans(state, &mut counting) {
+            Ok(()) => return Ok(reader.finish(counting, met_damage)),
             Err(Problem::Error(report)) => return Err(report),
             Err(Problem::Unfit) => {}
             Err(Problem::Damaged(Damaged(why))) => {
                 warning!("site_stats: a span cannot be read, so all page views are: {why}");
-                MET_DAMAGE.set(true);
+                met_damage = true;
             }
         }
     }
-    let reader = Reader { connection, site_id, within, new: new_texts()? };
+    let reader = Reader::new(connection, site_id, within)?;
     let mut counting = Counting::new(question, meaning(Rc::clone(&reader.new))?);
     reader.count_all(&mut counting)?;
-    Ok(finish(counting))
-}
-
-/// The columns that a question needs.
-fn wanted(question: &Question) -> Wanted {
-    let (by, asks) = (question.by, question.asks);
-    Wanted {
-        hashes: false,
-        befores: question.is_by_time(),
-        visits: !question.views_only && !question.is_by_time(),
-        pages: matches!(by, By::Page | By::Entry) || asks.page || asks.entry,
-        kinds: by == By::Kind || asks.kind,
-        origins: asks.origin,
-        clients: asks.client,
-    }
+    Ok(reader.finish(counting, met_damage))
 }
 
 /// Whether all but a few page views are in spans that this library reads.
 pub fn has_spans(connection: &Connection, site_id: SiteId) -> Result<bool, ErrorReport> {
-    let state = State::of(&state::READ.run(connection, SnapshotKind::Statement, &[])?).for_reads();
+    let state = state::seen(connection)?;
     if state.cursor == 0 {
         return Ok(false);
     }
@@ -292,15 +276,13 @@ pub fn differences(
     connection: &Connection,
     site_id: SiteId,
 ) -> Result<Vec<(i64, OfDay, OfDay)>, ErrorReport> {
-    let state = State::of(&state::READ.run(connection, SnapshotKind::Statement, &[])?).for_reads();
+    let state = state::seen(connection)?;
     if state.cursor == 0 {
         return Ok(Vec::new());
     }
-    let first = texts::first_free(connection, site_id)?;
-    let new = Rc::new(RefCell::new(NewTexts { first, ..NewTexts::default() }));
-    let reader = Reader { connection, site_id, within: table::ALL_TIMES, new };
+    let reader = Reader::new(connection, site_id, table::ALL_TIMES)?;
     let (mut counted, mut actual) = (Digest::default(), Digest::default());
-    match reader.count_spans(state, Wanted::ALL, &mut counted, |_, _| {}) {
+    match reader.count_spans(state, &mut counted) {
         Ok(()) => {}
         Err(Problem::Error(report)) => return Err(report),
         Err(Problem::Unfit) => return Ok(Vec::new()),
@@ -316,17 +298,19 @@ struct Reader<'r> {
     site_id: SiteId,
     within: (i64, i64),
     new: Rc<RefCell<NewTexts>>,
+    /// How many page views were read that were in no span.
+    read_directly: Cell<usize>,
 }
 
-impl Reader<'_> {
-    /// Shows the spans, and what is in none. `prepare` gets the sessions and visits that several spans have.
-    fn count_spans<C: Consumer>(
-        &self,
-        state: State,
-        mut wanted: Wanted,
-        consumer: &mut C,
-        prepare: impl FnOnce(&mut C, Divided),
-    ) -> Result<(), Problem> {
+impl<'r> Reader<'r> {
+    fn new(connection: &'r Connection, site_id: SiteId, within: (i64, i64)) -> Result<Self, ErrorReport> {
+        let first = texts::first_free(connection, site_id)?;
+        let new = Rc::new(RefCell::new(NewTexts { first, ..NewTexts::default() }));
+        Ok(Reader { connection, site_id, within, new, read_directly: Cell::new(0) })
+    }
+
+    /// Shows the spans, and what is in none.
+    fn count_spans(&self, state: State, consumer: &mut impl Consumer) -> Result<(), Problem> {
         let (connection, site) = (self.connection, Some(self.site_id.into()));
         let rows = LOOSE.run(connection, SnapshotKind::Statement, &[site])?;
         let mut loose: BTreeSet<TextKey> =
@@ -339,7 +323,7 @@ impl Reader<'_> {
         if tail.len() > MOST_ABOVE {
             return Err(Problem::Unfit);
         }
-        add_read(tail.len());
+        self.note_read(tail.len());
         if !loose.is_empty() {
             tail.leave_out(|session, _, _| loose.contains(&session.1));
         }
@@ -349,17 +333,15 @@ impl Reader<'_> {
         loose.extend(tail.left_out().map(|(_, session_id)| session_id.clone()));
         let tail = self.spans_of(tail)?;
 
-        let (first, last) = self.within;
-        let times = [site, Some(table::timestamp(first).into()), Some(table::timestamp(last).into())];
-        let rows = table::OF_SITE.run(connection, SnapshotKind::Statement, &times)?;
+        let rows = table::of_site(connection, SnapshotKind::Statement, self.site_id, self.within)?;
+        let mut wanted = consumer.wanted();
         if wanted.visits {
             let mut divided = Divided::default();
             tail.iter().for_each(|span| divided.note(span));
             for stored in Stored::all(&rows) {
                 stored.note_divided(&mut divided)?;
             }
-            wanted.visits = divided.has_visits() || wanted == Wanted::ALL;
-            prepare(consumer, divided);
+            wanted.visits = consumer.prepare(divided);
         }
         let hashed = Hashed::new(loose.iter());
         let mut buffer = Span::default();
@@ -376,15 +358,10 @@ impl Reader<'_> {
         for span in &tail {
             consumer.take(span, &table::Dead::default())?;
         }
-        let sessions: Vec<_> = loose.iter().map(|session| datum::text(session)).collect();
-        for sessions in sessions.chunks(SESSIONS) {
-            let arguments = [site, Some(datum::text_array(sessions))];
-            let mut batch = Batch::default();
-            let rows = transaction::with_settings(&BY_INDEX, || {
-                OF_SESSIONS.run(connection, SnapshotKind::Statement, &arguments)
-            })?;
-            batch.take(&rows);
-            add_read(batch.len());
+        let loose: Vec<_> = loose.iter().map(|session| (self.site_id, &**session)).collect();
+        for sessions in loose.chunks(SESSIONS) {
+            let batch = Batch::of_sessions(connection, sessions.iter().copied())?;
+            self.note_read(batch.len());
             self.count_batch(batch, consumer)?;
         }
         Ok(())
@@ -400,7 +377,7 @@ impl Reader<'_> {
                 }
                 batch.take_row(rows, row);
             }
-            add_read(rows.len());
+            self.note_read(rows.len());
             Ok(())
         };
         let (first, last) = self.within;
@@ -408,7 +385,7 @@ impl Reader<'_> {
         if (first, last) == table::ALL_TIMES {
             ALL.stream(self.connection, &[site], FETCHED, show)?;
         } else {
-            let times = [site, Some(table::timestamp(first).into()), Some(table::timestamp(last).into())];
+            let times = [site, Some(time::timestamp(first).into()), Some(time::timestamp(last).into())];
             OF_RANGE.stream(self.connection, &times, FETCHED, show)?;
         }
         self.count_batch(batch, consumer)
@@ -430,10 +407,16 @@ impl Reader<'_> {
         let texts = texts.iter().zip(numbers);
         Ok(texts.map(|((_, text), number)| number.unwrap_or_else(|| new.number(text))).collect())
     }
-}
 
-fn add_read(views: usize) {
-    READ_DIRECTLY.set(READ_DIRECTLY.get() + views);
+    fn note_read(&self, views: usize) {
+        self.read_directly.set(self.read_directly.get() + views);
+    }
+
+    fn finish<M: Meaning>(&self, counting: Counting<M>, met_damage: bool) -> Counted<M> {
+        let units = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
+        let (groups, meaning) = counting.finish();
+        Counted { groups, units, meaning, read_directly: self.read_directly.get(), met_damage }
+    }
 }
 
 /// Sessions by the hashes by which spans know them.
@@ -491,10 +474,4 @@ pub fn sessions_of(
     let rows =
         transaction::with_settings(&BY_INDEX, || SESSIONS_OF.run(connection, see, &[ids.into_datum()]))?;
     Ok((0..rows.len()).map(|row| rows.text(row, 1).map(TextKey::from)).collect())
-}
-
-fn finish<M: Meaning>(counting: Counting<M>) -> Counted<M> {
-    let units = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
-    let (groups, meaning) = counting.finish();
-    Counted { groups, units, meaning }
 }

@@ -1,8 +1,10 @@
 //! The row of `span_state`: which page views are in spans.
 
-use crate::pg::spi::{Rows, Statement};
-use crate::settings;
+use pgrx::pg_sys::panic::ErrorReport;
 use site_stats_visits::columns::FORMAT;
+
+use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
+use crate::settings;
 
 macro_rules! read {
     ($($lock:literal)?) => {
@@ -17,11 +19,9 @@ macro_rules! read {
     };
 }
 
-/// Reads the row.
-pub static READ: Statement = read!();
+static READ: Statement = read!();
 
-/// Reads the row, and keeps others from changing it.
-pub static LOCK: Statement = read!(" FOR UPDATE");
+static LOCK: Statement = read!(" FOR UPDATE");
 
 /// Which page views are in spans, and which are to come next. Times are as PostgreSQL stores a `timestamptz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct State {
 
 impl State {
     /// The state in the row that `READ` or `LOCK` has returned. Without a row nothing is in spans.
-    pub fn of(rows: &Rows) -> Self {
+    fn of(rows: &Rows) -> Self {
         let format = rows.get(0, 7).map(|format| format.value() as i16);
         State {
             cursor: rows.bigint(0, 1),
@@ -50,7 +50,17 @@ impl State {
     }
 
     /// The state for a reader: nothing is in spans that it cannot use.
-    pub fn for_reads(self) -> Self {
+    fn for_reads(self) -> Self {
         if self.is_current { self } else { State { cursor: 0, latest: i64::MIN, ..self } }
     }
+}
+
+/// The state that the calling statement sees, for a reader.
+pub fn seen(connection: &Connection) -> Result<State, ErrorReport> {
+    Ok(State::of(&READ.run(connection, SnapshotKind::Statement, &[])?).for_reads())
+}
+
+/// The state as committed now, which others cannot change until this transaction ends.
+pub fn locked(connection: &Connection) -> Result<State, ErrorReport> {
+    Ok(State::of(&LOCK.run(connection, SnapshotKind::Current, &[])?))
 }

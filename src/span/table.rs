@@ -9,13 +9,12 @@ use site_stats_visits::span::Span;
 
 use crate::count::tally::SiteId;
 use crate::error;
-use crate::pg::datum;
 use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
-use crate::span::batch::EPOCH;
+use crate::pg::{datum, time};
 
 /// The columns that `Stored` reads.
 macro_rules! spans {
-    ($rest:literal) => {
+    ($rest:literal, $parameters:expr) => {
         Statement::new(
             concat!(
                 "SELECT
@@ -27,20 +26,19 @@ macro_rules! spans {
                   FROM site_stats.spans AS s ",
                 $rest
             ),
-            &[pg_sys::INT2OID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID],
+            $parameters,
         )
     };
 }
 
-/// The spans of a site that know of a view from `$2` to `$3`.
-pub static OF_SITE: Statement =
-    spans!("WHERE s.site_id = $1 AND s.latest >= $2 AND s.earliest <= $3 ORDER BY s.id");
+static OF_SITE: Statement = spans!(
+    "WHERE s.site_id = $1 AND s.latest >= $2 AND s.earliest <= $3 ORDER BY s.id",
+    &[pg_sys::INT2OID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID]
+);
 
-/// The last span of a site.
-pub static LAST: Statement =
-    spans!("WHERE s.site_id = $1 AND s.latest >= $2 AND s.earliest <= $3 ORDER BY s.id DESC LIMIT 1");
+static LAST: Statement = spans!("WHERE s.site_id = $1 ORDER BY s.id DESC LIMIT 1", &[pg_sys::INT2OID]);
 
-/// With the id `$23`, or with the next one.
+/// With the id `$1`, or with the next one.
 static INSERT: Statement = Statement::new(
     "INSERT INTO site_stats.spans (
           id, site_id, format, runs, fragments, views, sessions, entries, exits, bounces, seconds, earliest, latest,
@@ -88,7 +86,7 @@ static BURY: Statement = Statement::new(
     &[pg_sys::INT8OID, pg_sys::INT4OID, pg_sys::BYTEAOID],
 );
 
-/// Any time.
+/// Any time, in seconds since 1970.
 pub const ALL_TIMES: (i64, i64) = (i64::MIN, i64::MAX);
 
 /// Which columns are wanted, beside those that each question needs.
@@ -113,6 +111,22 @@ impl Wanted {
         origins: true,
         clients: true,
     };
+}
+
+/// The rows of a site's spans that know of a view from a second to another one, in their order.
+pub fn of_site<'c>(
+    connection: &'c Connection,
+    see: SnapshotKind,
+    site_id: SiteId,
+    (first, last): (i64, i64),
+) -> Result<Rows<'c>, ErrorReport> {
+    let arguments = [site_id.into(), time::timestamp(first).into(), time::timestamp(last).into()].map(Some);
+    OF_SITE.run(connection, see, &arguments)
+}
+
+/// The row of a site's last span, if there is one.
+pub fn last(connection: &Connection, site_id: SiteId) -> Result<Rows<'_>, ErrorReport> {
+    LAST.run(connection, SnapshotKind::Current, &[Some(site_id.into())])
 }
 
 /// A row of `spans`.
@@ -217,13 +231,13 @@ impl<'r> Stored<'r> {
 
     /// The earliest and the latest time that the span knows of, in seconds since 1970.
     pub fn times(&self) -> (i64, i64) {
-        let seconds = |column| self.rows.bigint(self.row, column).div_euclid(1_000_000) + EPOCH;
+        let seconds = |column| time::unix_seconds(self.rows.bigint(self.row, column));
         (seconds(16), seconds(17))
     }
 
     /// The earliest time of the last views before of the sessions that go on; `None` if none goes on.
     pub fn seen_before(&self) -> Option<i64> {
-        self.rows.get(self.row, 25).map(|time| (time.value() as i64).div_euclid(1_000_000) + EPOCH)
+        self.rows.get(self.row, 25).map(|time| time::unix_seconds(time.value() as i64))
     }
 
     /// The times of the last views before of the sessions that go on.
@@ -284,11 +298,6 @@ impl Dead {
     }
 }
 
-/// A time in seconds since 1970 as PostgreSQL stores a `timestamptz`.
-pub fn timestamp(seconds: i64) -> i64 {
-    seconds.saturating_sub(EPOCH).saturating_mul(1_000_000)
-}
-
 /// Writes a span as a row.
 pub fn insert(connection: &Connection, site_id: SiteId, span: &Span) -> Result<(), ErrorReport> {
     insert_at(connection, None, site_id, span)
@@ -312,7 +321,7 @@ fn insert_at(
     let count = |count: usize| i32::try_from(count).map_err(|_| error::internal("spans", i32::MAX));
     let Columns { runs, hashes, visits, times, pages, kinds, origins, clients, days, totals, divided } =
         columns::encode(span);
-    let seen_before = span.runs.iter().filter(|run| run.goes_on).map(|run| timestamp(run.before)).min();
+    let seen_before = span.runs.iter().filter(|run| run.goes_on).map(|run| time::timestamp(run.before)).min();
     let number = |number: i64| Some(pg_sys::Datum::from(number));
     let arguments = [
         id.map(pg_sys::Datum::from),
@@ -326,8 +335,8 @@ fn insert_at(
         number(exits),
         number(bounces),
         number(seconds),
-        number(timestamp(earliest)),
-        number(timestamp(latest)),
+        number(time::timestamp(earliest)),
+        number(time::timestamp(latest)),
         seen_before.map(pg_sys::Datum::from),
     ];
     let columns = [runs, hashes, visits, times, pages, kinds, origins, clients, days, totals, divided];

@@ -4,9 +4,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_sys};
 use rustc_hash::FxHashMap;
 
+use crate::count::spanned;
 use crate::count::tally::{SiteId, TextKey};
 use crate::pg::datum;
-use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
+use crate::pg::spi::{Connection, SnapshotKind, Statement};
 
 /// The texts `$2` of the sites `$1` that have a number, by their place.
 static FIND: Statement = Statement::new(
@@ -80,7 +81,7 @@ impl Texts {
 
     /// The sites and the texts as arrays.
     pub fn arrays(&self) -> [Option<pg_sys::Datum>; 2] {
-        arrays(self.texts.iter())
+        spanned::arrays(self.texts.iter().map(|(site_id, text)| (*site_id, &**text)))
     }
 
     /// How many different texts there are.
@@ -117,19 +118,14 @@ impl Texts {
     /// The same, and gives numbers to those that have none.
     pub fn numbers_for_good(&self, connection: &Connection) -> Result<Vec<u32>, ErrorReport> {
         let numbers = self.numbers(connection, SnapshotKind::Current)?;
-        let new: Vec<_> = self.texts.iter().zip(&numbers).filter(|(_, number)| number.is_none()).collect();
-        if new.is_empty() {
+        if numbers.iter().all(Option::is_some) {
             return Ok(numbers.into_iter().flatten().collect());
         }
-        ADD.run(connection, SnapshotKind::Current, &arrays(new.into_iter().map(|(text, _)| text)))?;
+        let new = self.texts.iter().zip(&numbers).filter(|(_, number)| number.is_none());
+        let new = spanned::arrays(new.map(|((site_id, text), _)| (*site_id, &**text)));
+        ADD.run(connection, SnapshotKind::Current, &new)?;
         Ok(self.numbers(connection, SnapshotKind::Current)?.into_iter().flatten().collect())
     }
-}
-
-fn arrays<'t>(texts: impl Iterator<Item = &'t (SiteId, TextKey)>) -> [Option<pg_sys::Datum>; 2] {
-    let (sites, values): (Vec<_>, Vec<_>) =
-        texts.map(|(site_id, text)| (*site_id, datum::text(text))).unzip();
-    [sites.into_datum(), Some(datum::text_array(&values))]
 }
 
 /// The first number of a site that has no text.
@@ -162,9 +158,5 @@ pub fn values(
 pub fn like(connection: &Connection, site_id: SiteId, pattern: &[u8]) -> Result<Vec<u32>, ErrorReport> {
     let arguments = [Some(site_id.into()), Some(datum::text(pattern))];
     let rows = LIKE.run(connection, SnapshotKind::Statement, &arguments)?;
-    Ok(column(&rows))
-}
-
-fn column(rows: &Rows) -> Vec<u32> {
-    (0..rows.len()).filter_map(|row| u32::try_from(rows.integer(row, 1)).ok()).collect()
+    Ok((0..rows.len()).filter_map(|row| u32::try_from(rows.integer(row, 1)).ok()).collect())
 }

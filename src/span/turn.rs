@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{IntoDatum, pg_sys};
 use site_stats_visits::columns::FORMAT;
-use site_stats_visits::span::Span;
 
+use crate::backfill::step;
 use crate::count::spanned;
 use crate::count::tally::{SiteId, TextKey};
 use crate::pg::locks::{Class, Lock, Mode};
@@ -19,7 +19,7 @@ use crate::pg::spi::{Connection, SnapshotKind, Statement};
 use crate::pg::transaction::{self, Failure};
 use crate::pg::{datum, snapshot};
 use crate::settings;
-use crate::span::batch::{BY_INDEX, Batch, Session, views};
+use crate::span::batch::{Batch, Session, views};
 use crate::span::read::{self, Hashed, Problem};
 use crate::span::state::{self, State};
 use crate::span::sweep;
@@ -99,20 +99,6 @@ static TIGHTEN: Statement = Statement::new(
     &[pg_sys::TEXTARRAYOID],
 );
 
-/// The views of sessions. The sum keeps the index by site out of the plan, which would lead to all views of the site.
-static OF_SESSIONS: Statement = Statement::new(
-    views!(
-        "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS f (site_id, session_id)
-          CROSS JOIN LATERAL (
-              SELECT v.*
-              FROM ONLY site_stats.page_views AS v
-              WHERE v.session_id COLLATE \"C\" = f.session_id AND v.site_id + 0 = f.site_id AND v.viewed_at IS NOT NULL
-              OFFSET 0
-          ) AS v"
-    ),
-    &[pg_sys::INT2ARRAYOID, pg_sys::TEXTARRAYOID],
-);
-
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -169,8 +155,13 @@ pub fn drive(
     Ok(last)
 }
 
-/// Takes a turn, as the owner of `page_views`.
-pub fn take(
+/// Takes a turn in the open transaction, under the conditions of a step of a backfill.
+pub fn take(page_views: pg_sys::Oid, progress: &mut Progress) -> Result<Turn, ErrorReport> {
+    step::in_backfill_context(page_views, |connection| take_here(connection, page_views, progress))
+}
+
+/// The same as the owner of `page_views`.
+fn take_here(
     connection: &Connection,
     page_views: pg_sys::Oid,
     progress: &mut Progress,
@@ -183,16 +174,16 @@ pub fn take(
     if IS_SUBSCRIBED.run(connection, SnapshotKind::Current, &[])?.boolean(0, 1) {
         return Ok(Turn::Idle);
     }
-    let state = State::of(&state::LOCK.run(connection, SnapshotKind::Current, &[])?);
+    let state = state::locked(connection)?;
     if !state.is_current {
         empty(connection)?;
         return Ok(Turn::Emptied);
     }
-    if std::mem::take(&mut progress.checks)
-        && snapshot::with_latest_active(|| sweep::is_damaged(sweep::check(connection)))?
-    {
-        empty(connection)?;
-        return Ok(Turn::Emptied);
+    if std::mem::take(&mut progress.checks) {
+        let checked = snapshot::with_latest_active(|| sweep::check(connection));
+        if or_empty(connection, checked)?.is_none() {
+            return Ok(Turn::Emptied);
+        }
     }
     if state.cursor < state.target {
         if !state.is_settled {
@@ -213,13 +204,22 @@ pub fn take(
             return Ok(Turn::Announced);
         }
     }
-    if std::mem::take(&mut progress.has_buried)
-        && snapshot::with_latest_active(|| sweep::is_damaged(sweep::remove_texts(connection)))?
-    {
-        empty(connection)?;
-        return Ok(Turn::Emptied);
+    if std::mem::take(&mut progress.has_buried) {
+        let removed = snapshot::with_latest_active(|| sweep::remove_texts(connection));
+        if or_empty(connection, removed)?.is_none() {
+            return Ok(Turn::Emptied);
+        }
     }
     Ok(Turn::Idle)
+}
+
+/// What was done with spans. If one of them cannot be read, all are emptied, and the result is `None`.
+pub fn or_empty<R>(connection: &Connection, done: Result<R, Problem>) -> Result<Option<R>, ErrorReport> {
+    match done {
+        Ok(result) => Ok(Some(result)),
+        Err(Problem::Error(report)) => Err(report),
+        Err(Problem::Damaged(_) | Problem::Unfit) => empty(connection).map(|()| None),
+    }
 }
 
 /// Empties the spans, to be made anew in the format of this library.
@@ -253,13 +253,9 @@ fn write_next(connection: &Connection, state: State) -> Result<Turn, ErrorReport
     spanned::note(connection, new.map(|(site_id, session_id)| (*site_id, &**session_id)))?;
 
     let latest = batch.latest();
-    match write(connection, batch) {
-        Err(Problem::Damaged(_) | Problem::Unfit) => {
-            empty(connection)?;
-            return Ok(Turn::Emptied);
-        }
-        Err(Problem::Error(report)) => return Err(report),
-        Ok(()) => {}
+    let written = write(connection, batch);
+    if or_empty(connection, written)?.is_none() {
+        return Ok(Turn::Emptied);
     }
     let arguments = [Some(cursor.into()), latest.map(pg_sys::Datum::from)];
     ADVANCE.run(connection, SnapshotKind::Current, &arguments)?;
@@ -270,9 +266,7 @@ fn write_next(connection: &Connection, state: State) -> Result<Turn, ErrorReport
 fn write(connection: &Connection, batch: Batch) -> Result<(), Problem> {
     let numbers = batch.texts().numbers_for_good(connection)?;
     for (site_id, span) in batch.into_spans(&numbers) {
-        let (first, last) = table::ALL_TIMES;
-        let arguments = [site_id.into(), first.into(), last.into()].map(Some);
-        let rows = table::LAST.run(connection, SnapshotKind::Current, &arguments)?;
+        let rows = table::last(connection, site_id)?;
         let whole = match Stored::all(&rows).next() {
             Some(stored) if stored.views() + span.len() as i64 <= MOST_VIEWS => {
                 let dead = stored.dead();
@@ -308,14 +302,8 @@ fn tighten(
     if places.is_empty() {
         return Ok(None);
     }
-    let (site_ids, session_ids): (Vec<_>, Vec<_>) =
-        places.keys().map(|(site_id, session_id)| (*site_id, datum::text(session_id))).unzip();
-    let arguments = [site_ids.into_datum(), Some(datum::text_array(&session_ids))];
-    let rows = transaction::with_settings(&BY_INDEX, || {
-        OF_SESSIONS.run(connection, SnapshotKind::Statement, &arguments)
-    })?;
-    let mut batch = Batch::default();
-    batch.take(&rows);
+    let sessions = places.keys().map(|(site_id, session_id)| (*site_id, &**session_id));
+    let mut batch = Batch::of_sessions(connection, sessions)?;
     batch.keep_up_to(state.cursor, state.announced_at);
     batch.left_out().for_each(|session| {
         places.remove(session);
@@ -324,7 +312,7 @@ fn tighten(
     let mut sites: BTreeMap<SiteId, Vec<&TextKey>> = BTreeMap::new();
     places.keys().for_each(|(site_id, session_id)| sites.entry(*site_id).or_default().push(session_id));
     let latest = batch.latest();
-    // `take_out` leaves an empty name where a session was.
+    // `erase` leaves an empty name where a session was.
     progress.has_buried |= places.keys().any(|(_, session_id)| session_id.is_empty());
     let written = sites
         .iter()
@@ -333,13 +321,8 @@ fn tighten(
             Ok(())
         })
         .and_then(|()| write(connection, batch));
-    match written {
-        Err(Problem::Damaged(_) | Problem::Unfit) => {
-            empty(connection)?;
-            return Ok(Some(Turn::Emptied));
-        }
-        Err(Problem::Error(report)) => return Err(report),
-        Ok(()) => {}
+    if or_empty(connection, written)?.is_none() {
+        return Ok(Some(Turn::Emptied));
     }
     let gone: Vec<_> = places.values().flatten().map(|place| datum::text(place.as_bytes())).collect();
     TIGHTEN.run(connection, SnapshotKind::Current, &[Some(datum::text_array(&gone))])?;
@@ -353,9 +336,7 @@ fn tighten(
 fn bury(connection: &Connection, site_id: SiteId, sessions: &[&TextKey]) -> Result<bool, Problem> {
     let mut has_buried = false;
     let hashed = Hashed::new(sessions.iter().copied());
-    let (first, last) = table::ALL_TIMES;
-    let arguments = [site_id.into(), first.into(), last.into()].map(Some);
-    let rows = table::OF_SITE.run(connection, SnapshotKind::Current, &arguments)?;
+    let rows = table::of_site(connection, SnapshotKind::Current, site_id, table::ALL_TIMES)?;
     for stored in Stored::all(&rows) {
         let mut dead = stored.dead();
         let before = dead.count();
@@ -379,30 +360,4 @@ fn bury(connection: &Connection, site_id: SiteId, sessions: &[&TextKey]) -> Resu
         }
     }
     Ok(has_buried)
-}
-
-/// Takes the runs of a session out of all spans, with those that are dead. Texts that only they had go with the next turns, which an
-/// empty name among the loose sessions tells.
-pub fn take_out(connection: &Connection, site_id: SiteId, session_id: &TextKey) -> Result<(), ErrorReport> {
-    let hashed = Hashed::new([session_id].into_iter());
-    let (first, last) = table::ALL_TIMES;
-    let arguments = [site_id.into(), first.into(), last.into()].map(Some);
-    let rows = table::OF_SITE.run(connection, SnapshotKind::Latest, &arguments)?;
-    let mut written = Stored::all(&rows).map(|stored| -> Result<bool, Problem> {
-        let mut out = table::Dead::default();
-        hashed.mark_dead(connection, &stored, SnapshotKind::Latest, &mut out)?;
-        if out.count() > 0 {
-            let dead = stored.dead();
-            let rest = stored.read(Wanted::ALL)?;
-            let rest = rest.merge(|run| out.contains(run) || dead.contains(run), &Span::default());
-            table::replace(connection, stored.id(), site_id, &rest)?;
-        }
-        Ok(out.count() > 0)
-    });
-    match written.try_fold(false, |any, done| Ok(done? || any)) {
-        Ok(false) => Ok(()),
-        Ok(true) => spanned::note(connection, [(site_id, &b""[..])].into_iter()),
-        Err(Problem::Damaged(_) | Problem::Unfit) => empty(connection),
-        Err(Problem::Error(report)) => Err(report),
-    }
 }
