@@ -7,3 +7,11 @@ REVOKE ALL ON SCHEMA site_stats FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA site_stats FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA site_stats FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA site_stats FROM PUBLIC;
+
+-- A CHECK constraint is evaluated as the role that writes.
+GRANT EXECUTE ON FUNCTION
+    site_stats.is_path(text),
+    site_stats.is_page_type(text),
+    site_stats.is_session_id(text),
+    site_stats.is_time_of_view(timestamptz)
+TO PUBLIC;

@@ -303,6 +303,66 @@ ALTER TABLE site_stats.page_views
     ADD COLUMN origin_id integer,
     ADD COLUMN client_id integer;
 
+-- What a page view may hold. The server parses each CHECK constraint again in each statement. So these are calls of
+-- functions, whose text is short (src/count/bounds.rs).
+CREATE FUNCTION site_stats.is_path(path text)
+RETURNS boolean
+LANGUAGE c
+IMMUTABLE
+STRICT
+PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'is_path_wrapper';
+COMMENT ON FUNCTION site_stats.is_path(text) IS 'Whether a path has 1 to 2,048 bytes, which an index entry can hold.';
+
+CREATE FUNCTION site_stats.is_page_type(page_type text)
+RETURNS boolean
+LANGUAGE c
+IMMUTABLE
+STRICT
+PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'is_page_type_wrapper';
+COMMENT ON FUNCTION site_stats.is_page_type(text) IS 'Whether a page type has 1 to 64 bytes.';
+
+CREATE FUNCTION site_stats.is_session_id(session_id text)
+RETURNS boolean
+LANGUAGE c
+IMMUTABLE
+STRICT
+PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'is_session_id_wrapper';
+COMMENT ON FUNCTION site_stats.is_session_id(text) IS 'Whether a session id has 1 to 128 bytes.';
+
+CREATE FUNCTION site_stats.is_time_of_view(viewed_at timestamptz)
+RETURNS boolean
+LANGUAGE c
+IMMUTABLE
+STRICT
+PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'is_time_of_view_wrapper';
+COMMENT ON FUNCTION site_stats.is_time_of_view(timestamptz) IS 'Whether a time is in the years 1970 to 9999 (UTC).';
+
+-- A constraint that the owner has dropped stays away.
+DO $$
+DECLARE
+    changes text;
+BEGIN
+    SELECT string_agg(format('DROP CONSTRAINT %1$I, ADD CONSTRAINT %1$I CHECK (%2$s)', n.name, n.condition), ', ')
+    INTO changes
+    FROM (
+        VALUES
+            ('page_views_path_check', 'site_stats.is_path(path)'),
+            ('page_views_page_type_check', 'site_stats.is_page_type(page_type)'),
+            ('page_views_session_id_check', 'site_stats.is_session_id(session_id)'),
+            ('page_views_viewed_at_check', 'site_stats.is_time_of_view(viewed_at)')
+    ) AS n (name, condition)
+    JOIN pg_constraint AS c ON c.conrelid = 'site_stats.page_views'::regclass AND c.conname = n.name;
+
+    IF changes IS NOT NULL THEN
+        EXECUTE 'ALTER TABLE site_stats.page_views ' || changes;
+    END IF;
+END
+$$;
+
 COMMENT ON COLUMN site_stats.page_views.session_id IS
     'The visitor of the site: 1 to 128 bytes, chosen by the site.';
 
@@ -1671,3 +1731,15 @@ REVOKE ALL ON FUNCTION site_stats.summary(date, date, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.timeline(text, date, date, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.breakdown(text, date, date, jsonb, integer, text) FROM PUBLIC;
 REVOKE ALL ON SEQUENCE site_stats.spans_id_seq FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.is_path(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.is_page_type(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.is_session_id(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.is_time_of_view(timestamptz) FROM PUBLIC;
+
+-- A CHECK constraint is evaluated as the role that writes.
+GRANT EXECUTE ON FUNCTION
+    site_stats.is_path(text),
+    site_stats.is_page_type(text),
+    site_stats.is_session_id(text),
+    site_stats.is_time_of_view(timestamptz)
+TO PUBLIC;

@@ -2,8 +2,10 @@
 //!
 //! `trigger` puts the rows of a statement into a `tally`. `pending` holds the tally until the transaction
 //! commits. `counters` and `visitors` write it into the aggregates. `state` says which page views are
-//! counted. `fold` and `sweep` keep the aggregates small. `refusal_totals` counts what was not recorded.
+//! counted. `fold` and `sweep` keep the aggregates small. `refusal_totals` counts what was not recorded. `bounds` says what a
+//! page view may hold.
 
+pub mod bounds;
 pub mod caches;
 pub mod counters;
 pub mod fold;

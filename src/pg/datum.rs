@@ -19,11 +19,29 @@ pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     // SAFETY: the caller guarantees a `text`. A compressed or external value is copied to the current memory
     // context; any other value is read where it is.
     unsafe {
-        let text = datum.cast_mut_ptr();
-        let is_elsewhere = pgrx::varatt_is_4b_c(text) || pgrx::varatt_is_1b_e(text);
-        let text = if is_elsewhere { pg_sys::pg_detoast_datum_packed(text) } else { text };
-        std::slice::from_raw_parts(pgrx::vardata_any(text).cast(), pgrx::varsize_any_exhdr(text))
+        text_in_place(datum)
+            .unwrap_or_else(|| bytes_after_header(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())))
     }
+}
+
+/// The bytes of a `text` value where they lie; `None` if it is compressed or elsewhere.
+///
+/// # Safety
+/// `datum` must be a `text`, and its memory must outlive `'a`.
+pub unsafe fn text_in_place<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
+    let text = datum.cast_mut_ptr();
+    // SAFETY: the caller guarantees a `text`, whose header says whether its bytes follow.
+    unsafe {
+        let is_elsewhere = pgrx::varatt_is_4b_c(text) || pgrx::varatt_is_1b_e(text);
+        (!is_elsewhere).then(|| bytes_after_header(text))
+    }
+}
+
+/// # Safety
+/// The bytes of the text must follow its header, and outlive `'a`.
+unsafe fn bytes_after_header<'a>(text: *const pg_sys::varlena) -> &'a [u8] {
+    // SAFETY: the caller guarantees the bytes.
+    unsafe { std::slice::from_raw_parts(pgrx::vardata_any(text).cast(), pgrx::varsize_any_exhdr(text)) }
 }
 
 /// A `text` value as a string. For words of this extension, such as a status.

@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::count::bounds::{MOST_PAGE_TYPE_BYTES, MOST_PATH_BYTES, MOST_SESSION_ID_BYTES};
 use crate::count::tally::DAY;
 use crate::error;
 
@@ -15,19 +16,22 @@ pub struct Argument {
 }
 
 pub const PATH: Argument =
-    Argument { name: "path", limit: 2048, hint: "Pass the path of the page, such as /about." };
-pub const CURRENT_PATH: Argument =
-    Argument { name: "current_path", limit: 2048, hint: "Pass the path of the page, such as /about." };
+    Argument { name: "path", limit: MOST_PATH_BYTES, hint: "Pass the path of the page, such as /about." };
+pub const CURRENT_PATH: Argument = Argument {
+    name: "current_path",
+    limit: MOST_PATH_BYTES,
+    hint: "Pass the path of the page, such as /about.",
+};
 pub const SESSION_ID: Argument = Argument {
     name: "session_id",
-    limit: 128,
+    limit: MOST_SESSION_ID_BYTES,
     hint: "Pass an id that the site keeps for the visitor, such as a cookie's value.",
 };
 /// As `SESSION_ID`, in an event.
 pub const EVENT_SESSION: Argument = Argument { name: "key \"session\" of the event", ..SESSION_ID };
 pub const PAGE_TYPE: Argument = Argument {
     name: "page_type",
-    limit: 64,
+    limit: MOST_PAGE_TYPE_BYTES,
     hint: "Pass a word for the kind of page, such as blog, or NULL for page.",
 };
 pub const CITY: Argument =

@@ -89,6 +89,31 @@ SELECT statement, code, message, hint FROM raises(
     $$INSERT INTO site_stats.page_views (id, path, session_id) OVERRIDING SYSTEM VALUE VALUES (-5, '/', 's')$$
 );
 
+-- A text that is compressed or kept elsewhere has its own length.
+CREATE TABLE stored (name text, value text);
+ALTER TABLE stored ALTER COLUMN value SET STORAGE EXTENDED;
+INSERT INTO stored VALUES ('compressed', repeat('x', 2048)), ('longer', repeat('x', 2049));
+ALTER TABLE stored ALTER COLUMN value SET STORAGE EXTERNAL;
+INSERT INTO stored VALUES ('elsewhere', repeat('x', 2049));
+SELECT name, pg_column_size(value) < 2048 AS is_compressed, site_stats.is_path(value) FROM stored;
+BEGIN;
+INSERT INTO site_stats.page_views (path, session_id) SELECT value, 's' FROM stored WHERE name = 'compressed';
+SELECT statement, code, message FROM raises(
+    $$INSERT INTO site_stats.page_views (path, session_id) SELECT value, 's' FROM stored WHERE name = 'longer'$$,
+    $$INSERT INTO site_stats.page_views (path, session_id) SELECT value, 's' FROM stored WHERE name = 'elsewhere'$$
+);
+ROLLBACK;
+
+-- The first and the last time that a page view can have.
+SELECT t.viewed_at AT TIME ZONE 'UTC' AS utc, site_stats.is_time_of_view(t.viewed_at)
+FROM (
+    VALUES
+        ('1970-01-01 00:00:00+00'::timestamptz - interval '1 microsecond'),
+        ('1970-01-01 00:00:00+00'),
+        ('10000-01-01 00:00:00+00'::timestamptz - interval '1 microsecond'),
+        ('10000-01-01 00:00:00+00')
+) AS t (viewed_at);
+
 -- A transaction that must not write.
 BEGIN READ ONLY;
 SELECT * FROM raises(

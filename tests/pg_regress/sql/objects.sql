@@ -19,7 +19,7 @@ FROM pg_constraint AS c
 WHERE c.connamespace = 'site_stats'::regnamespace AND c.contype <> 'n'
 ORDER BY c.conrelid::regclass::text COLLATE "C", 2;
 
--- Nobody but the owner has any privilege.
+-- Nobody but the owner has any privilege, except to call what CHECK constraints call as the role that writes.
 SELECT nspname FROM pg_namespace WHERE nspname = 'site_stats' AND nspacl::text LIKE '%=%' AND nspacl::text ~ '[{,]=';
 SELECT relname FROM pg_class WHERE relnamespace = 'site_stats'::regnamespace AND relacl::text ~ '[{,]=';
 SELECT proname FROM pg_proc
