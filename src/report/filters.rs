@@ -192,6 +192,11 @@ impl Filters {
         }
     }
 
+    /// Whether visits are filtered by their origin or their client.
+    pub fn selects_visits(&self) -> bool {
+        self.0.iter().any(|(property, _)| matches!(property, Property::Origin(_) | Property::Client(_)))
+    }
+
     /// A bit for each weekday that matches.
     pub fn weekdays(&self) -> u32 {
         self.bits(Property::Weekday)

@@ -88,6 +88,7 @@ impl Report<'_> {
             weekdays: self.filters.weekdays(),
             hours: self.filters.hours(),
             asks: self.filters.asks(property),
+            selects_visits: self.filters.selects_visits(),
             ..Question::of_days(by, self.days.range(), zone)
         };
         let counted = read::count(self.connection, self.site_id, &question, seconds, |new| {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_sys, warning};
 use site_stats_visits::Damaged;
-use site_stats_visits::columns::hash_of;
+use site_stats_visits::columns::{Decoder, PIECE, hash_of};
 use site_stats_visits::digest::{Digest, OfDay};
 use site_stats_visits::question::{By, Counting, Divided, Group, Meaning, Numbers, Question};
 use site_stats_visits::span::Span;
@@ -17,7 +17,7 @@ use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
 use crate::pg::{time, transaction};
 use crate::span::batch::{BY_INDEX, Batch, views};
 use crate::span::state::{self, State};
-use crate::span::table::{self, Stored, Wanted};
+use crate::span::table::{self, Dead, Stored, Wanted};
 use crate::span::texts::{self, Texts};
 
 /// The loose sessions of a site.
@@ -158,12 +158,41 @@ trait Consumer {
     /// Gets the sessions and visits that several spans have, before the first span. Returns whether it needs the visits of spans.
     fn prepare(&mut self, divided: Divided) -> bool;
 
-    fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport>;
+    /// Says that the views of a span come now, with the earliest and the latest time that it knows of.
+    fn enter(&mut self, _times: (i64, i64)) {}
+
+    /// Takes runs that are not dead.
+    fn take(&mut self, span: &Span, is_dead: impl Fn(usize) -> bool) -> Result<(), ErrorReport>;
+
+    /// Takes what is alive in a stored span. `buffer` is memory for it.
+    fn take_stored(&mut self, decoder: Decoder, dead: &Dead, buffer: &mut Span) -> Result<(), Problem> {
+        take_pieces(self, decoder, dead, buffer)
+    }
 
     /// Takes a span without dead runs by its numbers. False if it has to be taken run by run.
     fn take_whole(&mut self, _stored: &Stored) -> Result<bool, Damaged> {
         Ok(false)
     }
+}
+
+/// Takes a span that has just been made.
+fn take_new(consumer: &mut impl Consumer, span: &Span) -> Result<(), ErrorReport> {
+    span.times().into_iter().for_each(|times| consumer.enter(times));
+    consumer.take(span, |_| false)
+}
+
+fn take_pieces(
+    consumer: &mut (impl Consumer + ?Sized),
+    mut decoder: Decoder,
+    dead: &Dead,
+    buffer: &mut Span,
+) -> Result<(), Problem> {
+    let mut before = 0;
+    while decoder.next(PIECE, buffer)? {
+        consumer.take(buffer, |run| dead.contains(before + run))?;
+        before += buffer.runs.len();
+    }
+    Ok(())
 }
 
 impl<M: Meaning<Error = ErrorReport>> Consumer for Counting<'_, M> {
@@ -187,8 +216,25 @@ impl<M: Meaning<Error = ErrorReport>> Consumer for Counting<'_, M> {
         has_visits
     }
 
-    fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport> {
-        self.count(span, |run| dead.contains(run))
+    fn enter(&mut self, (earliest, latest): (i64, i64)) {
+        Counting::enter(self, earliest, latest);
+    }
+
+    fn take(&mut self, span: &Span, is_dead: impl Fn(usize) -> bool) -> Result<(), ErrorReport> {
+        self.count(span, is_dead)
+    }
+
+    fn take_stored(&mut self, decoder: Decoder, dead: &Dead, buffer: &mut Span) -> Result<(), Problem> {
+        if !self.question().selects_visits {
+            return take_pieces(self, decoder, dead, buffer);
+        }
+        let mut failure = None;
+        let matches = |source| self.matches(source).map_err(|report| failure = Some(report)).ok();
+        decoder.matching(|run| dead.contains(run), matches, buffer)?;
+        if let Some(report) = failure {
+            return Err(report.into());
+        }
+        Ok(self.count(buffer, |_| false)?)
     }
 
     fn take_whole(&mut self, stored: &Stored) -> Result<bool, Damaged> {
@@ -223,8 +269,8 @@ impl Consumer for Digest {
         true
     }
 
-    fn take(&mut self, span: &Span, dead: &table::Dead) -> Result<(), ErrorReport> {
-        self.add(span, |run| dead.contains(run));
+    fn take(&mut self, span: &Span, is_dead: impl Fn(usize) -> bool) -> Result<(), ErrorReport> {
+        self.add(span, is_dead);
         Ok(())
     }
 }
@@ -337,9 +383,10 @@ impl<'r> Reader<'r> {
         let mut wanted = consumer.wanted();
         if wanted.visits {
             let mut divided = Divided::default();
-            tail.iter().for_each(|span| divided.note(span));
+            let since = self.within.0;
+            tail.iter().for_each(|span| divided.note(span, since));
             for stored in Stored::all(&rows) {
-                stored.note_divided(&mut divided)?;
+                stored.note_divided(&mut divided, since)?;
             }
             wanted.visits = consumer.prepare(divided);
         }
@@ -351,12 +398,12 @@ impl<'r> Reader<'r> {
             if dead.count() == 0 && consumer.take_whole(&stored)? {
                 continue;
             }
-            stored.read_into(wanted, &mut buffer)?;
-            consumer.take(&buffer, &dead)?;
+            consumer.enter(stored.times());
+            stored.decode(wanted, |decoder| consumer.take_stored(decoder, &dead, &mut buffer))?;
             pgrx::check_for_interrupts!();
         }
         for span in &tail {
-            consumer.take(span, &table::Dead::default())?;
+            take_new(consumer, span)?;
         }
         let loose: Vec<_> = loose.iter().map(|session| (self.site_id, &**session)).collect();
         for sessions in loose.chunks(SESSIONS) {
@@ -393,7 +440,7 @@ impl<'r> Reader<'r> {
 
     /// Shows page views that are all those of their sessions.
     fn count_batch(&self, batch: Batch, consumer: &mut impl Consumer) -> Result<(), ErrorReport> {
-        self.spans_of(batch)?.iter().try_for_each(|span| consumer.take(span, &table::Dead::default()))
+        self.spans_of(batch)?.iter().try_for_each(|span| take_new(consumer, span))
     }
 
     fn spans_of(&self, batch: Batch) -> Result<Vec<Span>, ErrorReport> {
@@ -438,7 +485,7 @@ impl<'s> Hashed<'s> {
         connection: &Connection,
         stored: &Stored,
         see: SnapshotKind,
-        dead: &mut table::Dead,
+        dead: &mut Dead,
     ) -> Result<(), Problem> {
         if self.0.is_empty() {
             return Ok(());

@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgMemoryContexts, pg_sys};
 use site_stats_visits::Damaged;
-use site_stats_visits::columns::{self, Columns, Counts, FORMAT, GoingOn, Size};
+use site_stats_visits::columns::{self, Columns, Counts, Decoder, FORMAT, GoingOn, Size};
 use site_stats_visits::question::{self, Divided, Numbers};
 use site_stats_visits::span::Span;
 
@@ -173,21 +173,27 @@ impl<'r> Stored<'r> {
 
     /// The span, with the columns that are wanted.
     pub fn read(&self, wanted: Wanted) -> Result<Span, Damaged> {
-        let mut span = Span::default();
-        self.read_into(wanted, &mut span)?;
-        Ok(span)
+        self.decode(wanted, |mut decoder| {
+            let mut span = Span::default();
+            decoder.next(usize::MAX, &mut span)?;
+            Ok(span)
+        })
     }
 
-    /// The same into the memory of another span.
-    pub fn read_into(&self, wanted: Wanted, span: &mut Span) -> Result<(), Damaged> {
+    /// Runs `work` with the columns that are wanted, which are freed after it.
+    pub fn decode<R, E: From<Damaged>>(
+        &self,
+        wanted: Wanted,
+        work: impl FnOnce(Decoder) -> Result<R, E>,
+    ) -> Result<R, E> {
         if self.rows.smallint(self.row, 2) != FORMAT {
-            return Err(Damaged("the format is that of another version"));
+            return Err(Damaged("the format is that of another version").into());
         }
         let size = self.size()?;
         let mut memory = PgMemoryContexts::new("site_stats span");
         // SAFETY: the columns are of type `bytea`, which is read as a `text` is. Their copies live in the memory that is dropped
-        // at the end; what is decoded is not there.
-        unsafe {
+        // at the end.
+        let columns = unsafe {
             memory.switch_to(|_| {
                 let column = |column, is_wanted: bool| {
                     if is_wanted {
@@ -196,7 +202,7 @@ impl<'r> Stored<'r> {
                         None
                     }
                 };
-                let columns = Columns {
+                Columns {
                     runs: column(7, true),
                     hashes: column(8, wanted.hashes),
                     visits: column(9, wanted.visits),
@@ -208,17 +214,17 @@ impl<'r> Stored<'r> {
                     days: None,
                     totals: None,
                     divided: column(15, wanted.befores),
-                };
-                columns::decode_into(&columns, size, span)
+                }
             })
-        }
+        };
+        work(Decoder::new(&columns, size)?)
     }
 
-    /// Notes the sessions and visits that go on from before the span.
-    pub fn note_divided(&self, divided: &mut Divided) -> Result<(), Damaged> {
+    /// Notes the sessions and visits that go on from before the span. Views before `since` do not matter.
+    pub fn note_divided(&self, divided: &mut Divided, since: i64) -> Result<(), Damaged> {
         self.with(15, |column| {
-            let GoingOn { sessions, visits, .. } = GoingOn::of(column)?;
-            divided.add(sessions, visits);
+            let going_on = GoingOn::of(column)?;
+            divided.add(going_on.sessions_since(since), going_on.visits.clone());
             Ok(())
         })
     }

@@ -30,6 +30,14 @@ pub enum Length {
     Day,
 }
 
+/// A stretch of time at one distance from UTC, from its first second to the one after its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub from: i64,
+    pub until: i64,
+    distance: i64,
+}
+
 /// A stretch of time, from its first second to the one after its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -62,26 +70,47 @@ impl Zone {
         })
     }
 
+    /// The stretch of one distance that a moment is in.
+    pub(crate) fn stretch(&self, time: i64) -> Stretch {
+        let after = self.changes.partition_point(|(from, _)| *from <= time);
+        let (from, distance) = self.changes.get(after.saturating_sub(1)).copied().unwrap_or((i64::MIN, 0));
+        let until = self.changes.get(after).map_or(i64::MAX, |(from, _)| *from);
+        Stretch { from: if after == 0 { i64::MIN } else { from }, until, distance }
+    }
+
     /// The slot that a moment is in.
     pub fn slot(&self, time: i64, length: Length) -> Slot {
-        let after = self.changes.partition_point(|(from, _)| *from <= time);
-        let (begin, distance) = self.changes.get(after.saturating_sub(1)).copied().unwrap_or((i64::MIN, 0));
-        let begin = if after == 0 { i64::MIN } else { begin };
-        let end = self.changes.get(after).map_or(i64::MAX, |(from, _)| *from);
-        let local = time + distance;
-        let length = match length {
+        let stretch = self.stretch(time);
+        let (local, number) = (time + stretch.distance, stretch.number(time, length));
+        Slot {
+            from: stretch.end_of(number - 1, length).max(stretch.from),
+            until: stretch.end_of(number, length),
+            day: local.div_euclid(DAY),
+            hour: (local.rem_euclid(DAY) / HOUR) as u32,
+            hour_began: time - local.rem_euclid(HOUR),
+        }
+    }
+}
+
+impl Stretch {
+    /// How many hours or days of local time there were since 1970.
+    #[inline]
+    pub fn number(&self, time: i64, length: Length) -> i64 {
+        let local = time + self.distance;
+        match length {
+            Length::Hour => local.div_euclid(HOUR),
+            Length::Day => local.div_euclid(DAY),
+        }
+    }
+
+    /// When the hour or day with a number ends, or the stretch does.
+    #[inline]
+    pub fn end_of(&self, number: i64, length: Length) -> i64 {
+        let seconds = match length {
             Length::Hour => HOUR,
             Length::Day => DAY,
         };
-        let from = time - local.rem_euclid(length);
-        let hour_began = time - local.rem_euclid(HOUR);
-        Slot {
-            from: from.max(begin),
-            until: (from + length).min(end),
-            day: local.div_euclid(DAY),
-            hour: (local.rem_euclid(DAY) / HOUR) as u32,
-            hour_began,
-        }
+        ((number + 1) * seconds - self.distance).min(self.until)
     }
 }
 

@@ -176,6 +176,16 @@ impl<'b> GoingOn<'b> {
         })
     }
 
+    /// The sessions whose last view before is at a time or after it.
+    pub fn sessions_since(&self, since: i64) -> impl Iterator<Item = u64> + use<'b> {
+        let befores = self.befores.clone().map(unzigzag);
+        self.sessions
+            .clone()
+            .zip(befores)
+            .filter(move |(_, before)| *before >= since)
+            .map(|(session, _)| session)
+    }
+
     /// The time of the last view before, of each session.
     pub fn befores(self) -> impl Iterator<Item = i64> {
         self.befores.map(unzigzag)
@@ -195,90 +205,275 @@ pub fn decode_hashes(column: &[u8], size: Size) -> Result<Vec<u32>, Damaged> {
 /// The span in these columns. A column that is `None` has not been read: its values are 0.
 pub fn decode(columns: &Columns<Option<&[u8]>>, size: Size) -> Result<Span, Damaged> {
     let mut span = Span::default();
-    decode_into(columns, size, &mut span)?;
+    Decoder::new(columns, size)?.next(usize::MAX, &mut span)?;
     Ok(span)
 }
 
-/// The same into the memory of another span. After an error that is anything.
-pub fn decode_into(columns: &Columns<Option<&[u8]>>, size: Size, span: &mut Span) -> Result<(), Damaged> {
-    if !size.is_possible() {
-        return Err(Damaged("the numbers of runs, fragments and views do not fit each other"));
-    }
-    let (mut of_runs, mut of_times) = match (optional(columns.runs)?, optional(columns.times)?) {
-        (Some(runs), Some(times)) => (runs, times),
-        _ => return Err(Damaged("the runs or the times are missing")),
-    };
-    let next = |column: &mut Option<Column>| column.as_mut().map_or(0, Column::number);
-    let Span { runs, fragments, earlier, pages, kinds, gaps } = span;
+/// A span in columns, which is decoded piece by piece. So what is decoded stays in a processor's cache until it is counted.
+pub struct Decoder<'b> {
+    runs: usize,
+    sessions: Column<'b>,
+    runs_go_on: Column<'b>,
+    fragments: Column<'b>,
+    fragments_left: Left,
+    hashes: Option<Column<'b>>,
+    befores: Option<Column<'b>>,
+    times: Column<'b>,
+    views: Column<'b>,
+    views_left: Left,
+    go_on: Column<'b>,
+    gaps: Column<'b>,
+    visits: Option<Column<'b>>,
+    origins: Option<Column<'b>>,
+    clients: Option<Column<'b>>,
+    /// How many fragments that go on have been decoded.
+    going_on: usize,
+    /// Of each fragment that goes on: the times of the first and the last view of its visit before, and whether that is one view.
+    entries: Column<'b>,
+    lasts: Column<'b>,
+    singles: Column<'b>,
+    pages: Option<OfViews<'b>>,
+    kinds: Option<OfViews<'b>>,
+}
 
-    let mut hashes = optional_column(columns.hashes, size.runs)?;
-    let mut sessions = Column::take(&mut of_runs, size.runs)?;
-    let mut go_on = Column::take(&mut of_runs, size.runs)?;
-    let mut counts = Column::take(&mut of_runs, size.runs)?;
-    let mut left = Left(size.fragments);
-    runs.clear();
-    runs.reserve(size.runs);
-    for session in sessions.by_ref() {
-        let fragments = left.take(counts.small())?;
-        let goes_on = go_on.number() != 0;
-        runs.push(Run { session, hash: next(&mut hashes) as u32, goes_on, before: 0, fragments });
-    }
-    left.require_none()?;
-    if let Some(column) = columns.divided {
-        let going_on = runs.iter_mut().filter(|run| run.goes_on);
-        going_on.zip(GoingOn::of(column)?.befores()).for_each(|(run, before)| run.before = before);
-    }
+/// A number for each view, and for the first and the last view before of each fragment that goes on.
+struct OfViews<'b> {
+    views: Column<'b>,
+    entries: Column<'b>,
+    lasts: Column<'b>,
+}
 
-    let mut visits = optional_column(columns.visits, size.fragments)?;
-    let mut origins = optional_column(columns.origins, size.fragments)?;
-    let mut clients = optional_column(columns.clients, size.fragments)?;
-    let mut times = Column::take(&mut of_times, size.fragments)?;
-    let mut views = Column::take(&mut of_times, size.fragments)?;
-    let mut go_on = Column::take(&mut of_times, size.fragments)?;
-    gaps.clear();
-    gaps.extend(Column::take(&mut of_times, size.views - size.fragments)?.map(|gap| gap as u32));
-    let (mut left, mut count) = (Left(size.views), 0);
-    fragments.clear();
-    fragments.reserve(size.fragments);
-    for time in times.by_ref() {
-        let goes_on = go_on.number() != 0;
-        count += usize::from(goes_on);
-        fragments.push(Fragment {
-            visit: next(&mut visits),
-            origin: next(&mut origins) as u32,
-            client: next(&mut clients) as u32,
-            time: unzigzag(time),
-            goes_on,
-            views: left.take(views.small())?,
-        });
-    }
-    left.require_none()?;
+/// What a visit came from, or what it was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Origin(u32),
+    Client(u32),
+}
 
-    let mut entries = Column::take(&mut of_times, count)?;
-    let mut lasts = Column::take(&mut of_times, count)?;
-    let mut singles = Column::take(&mut of_times, count)?;
-    earlier.clear();
-    earlier.extend((0..count).map(|_| {
-        let at = |times: &mut Column| Moment { page: 0, kind: 0, time: unzigzag(times.number()) };
-        Earlier { entry: at(&mut entries), last: at(&mut lasts), is_single: singles.number() != 0 }
-    }));
-    let mut of_views = |column, values: &mut Vec<u32>, set: fn(&mut Moment, u32)| -> Result<(), Damaged> {
-        values.clear();
-        let Some(mut bytes) = optional(column)? else {
-            values.resize(size.views, 0);
-            return Ok(());
-        };
-        values.extend(Column::take(&mut bytes, size.views)?.map(|value| value as u32));
-        let mut entries = Column::take(&mut bytes, count)?;
-        let mut lasts = Column::take(&mut bytes, count)?;
-        for earlier in earlier.iter_mut() {
-            set(&mut earlier.entry, entries.small());
-            set(&mut earlier.last, lasts.small());
+/// How many runs a piece has at most: these and what belongs to them are some 60 kB.
+pub const PIECE: usize = 512;
+
+impl<'b> Decoder<'b> {
+    /// Of columns that are `None` all values are 0.
+    pub fn new(columns: &Columns<Option<&'b [u8]>>, size: Size) -> Result<Self, Damaged> {
+        if !size.is_possible() {
+            return Err(Damaged("the numbers of runs, fragments and views do not fit each other"));
         }
-        Ok(())
-    };
-    of_views(columns.pages, pages, |moment, page| moment.page = page)?;
-    of_views(columns.kinds, kinds, |moment, kind| moment.kind = kind)
+        let (mut of_runs, mut of_times) = match (optional(columns.runs)?, optional(columns.times)?) {
+            (Some(runs), Some(times)) => (runs, times),
+            _ => return Err(Damaged("the runs or the times are missing")),
+        };
+        let mut of_run = || Column::take(&mut of_runs, size.runs);
+        let (sessions, runs_go_on, fragments) = (of_run()?, of_run()?, of_run()?);
+        let mut of_time = |count| Column::take(&mut of_times, count);
+        let [times, views, go_on] =
+            [of_time(size.fragments)?, of_time(size.fragments)?, of_time(size.fragments)?];
+        let gaps = of_time(size.views - size.fragments)?;
+        let earlier = go_on.count_nonzero();
+        let [entries, lasts, singles] = [of_time(earlier)?, of_time(earlier)?, of_time(earlier)?];
+        let of_views = |column| -> Result<Option<OfViews<'b>>, Damaged> {
+            let Some(mut bytes) = optional(column)? else { return Ok(None) };
+            let mut take = |count| Column::take(&mut bytes, count);
+            Ok(Some(OfViews { views: take(size.views)?, entries: take(earlier)?, lasts: take(earlier)? }))
+        };
+        Ok(Decoder {
+            runs: size.runs,
+            sessions,
+            runs_go_on,
+            fragments,
+            fragments_left: Left(size.fragments),
+            hashes: optional_column(columns.hashes, size.runs)?,
+            befores: columns.divided.map(|column| Ok(GoingOn::of(column)?.befores)).transpose()?,
+            times,
+            views,
+            views_left: Left(size.views),
+            go_on,
+            gaps,
+            visits: optional_column(columns.visits, size.fragments)?,
+            origins: optional_column(columns.origins, size.fragments)?,
+            clients: optional_column(columns.clients, size.fragments)?,
+            going_on: 0,
+            entries,
+            lasts,
+            singles,
+            pages: of_views(columns.pages)?,
+            kinds: of_views(columns.kinds)?,
+        })
+    }
+
+    /// The next runs, so many at most, into the memory of another span. False if there are none. After an error that is anything.
+    pub fn next(&mut self, most: usize, span: &mut Span) -> Result<bool, Damaged> {
+        let Span { runs, fragments, earlier, pages, kinds, gaps } = span;
+        let count = self.runs.min(most);
+        self.runs -= count;
+        // Columns are copied, so that a processor's registers can hold them in a loop.
+        let (mut sessions, mut go_on, mut of_runs) =
+            (self.sessions.clone(), self.runs_go_on.clone(), self.fragments.clone());
+        let mut left = self.fragments_left.0;
+        runs.clear();
+        runs.reserve(count);
+        for _ in 0..count {
+            let run = Run {
+                session: sessions.number(),
+                hash: next(&mut self.hashes) as u32,
+                goes_on: go_on.number() != 0,
+                before: 0,
+                fragments: self.fragments_left.take(of_runs.small())?,
+            };
+            runs.push(run);
+        }
+        (self.sessions, self.runs_go_on, self.fragments) = (sessions, go_on, of_runs);
+        if let Some(befores) = &mut self.befores {
+            runs.iter_mut().filter(|run| run.goes_on).for_each(|run| run.before = unzigzag(befores.number()));
+        }
+
+        left -= self.fragments_left.0;
+        let (mut times, mut views, mut go_on) = (self.times.clone(), self.views.clone(), self.go_on.clone());
+        let before = self.views_left.0;
+        fragments.clear();
+        fragments.reserve(left);
+        for _ in 0..left {
+            let fragment = Fragment {
+                visit: next(&mut self.visits),
+                origin: next(&mut self.origins) as u32,
+                client: next(&mut self.clients) as u32,
+                time: unzigzag(times.number()),
+                goes_on: go_on.number() != 0,
+                views: self.views_left.take(views.small())?,
+            };
+            fragments.push(fragment);
+        }
+        (self.times, self.views, self.go_on) = (times, views, go_on);
+        let views = before - self.views_left.0;
+        if self.runs == 0 {
+            self.fragments_left.require_none()?;
+            self.views_left.require_none()?;
+        }
+        earlier.clear();
+        let going_on = fragments.iter().filter(|fragment| fragment.goes_on).count();
+        earlier.extend((self.going_on..self.going_on + going_on).map(|place| self.earlier(place)));
+        self.going_on += going_on;
+        gaps.clear();
+        self.gaps.move_to(gaps, views - fragments.len());
+        for (values, column) in [(pages, &mut self.pages), (kinds, &mut self.kinds)] {
+            values.clear();
+            match column {
+                Some(column) => column.views.move_to(values, views),
+                None => values.resize(views, 0),
+            }
+        }
+        Ok(count > 0)
+    }
+
+    /// What a fragment that goes on needs to know of earlier views. `place` is how many fragments before it go on.
+    fn earlier(&self, place: usize) -> Earlier {
+        let of_views = [&self.pages, &self.kinds].map(|column| match column {
+            Some(column) => [column.entries.get(place) as u32, column.lasts.get(place) as u32],
+            None => [0, 0],
+        });
+        let [[entry_page, last_page], [entry_kind, last_kind]] = of_views;
+        Earlier {
+            entry: Moment { page: entry_page, kind: entry_kind, time: unzigzag(self.entries.get(place)) },
+            last: Moment { page: last_page, kind: last_kind, time: unzigzag(self.lasts.get(place)) },
+            is_single: self.singles.get(place) != 0,
+        }
+    }
+
+    /// The fragments of runs that are not dead whose origin and client match, with their runs; into the memory of another span.
+    /// After an error that is anything. Of the other fragments few columns are read. The last views before, and whether a run goes
+    /// on, are not. There are none if `matches` stops it by `None`.
+    pub fn matching(
+        mut self,
+        is_dead: impl Fn(usize) -> bool,
+        matches: impl FnMut(Source) -> Option<bool>,
+        span: &mut Span,
+    ) -> Result<(), Damaged> {
+        let selected = self.select(matches).unwrap_or_default();
+        let mut selected = selected.iter().map(|fragment| *fragment as usize).peekable();
+        let Span { runs, fragments, earlier, pages, kinds, gaps } = span;
+        runs.clear();
+        fragments.clear();
+        earlier.clear();
+        pages.clear();
+        kinds.clear();
+        gaps.clear();
+        let (mut of_runs, mut of_fragments) = (self.fragments.clone(), self.views.clone());
+        // The first fragment and view that have not been passed, and the end of a run.
+        let (mut fragment, mut view, mut end) = (0, 0, 0);
+        let mut counted = 0;
+        for number in 0..self.runs {
+            end += self.fragments_left.take(of_runs.small())? as usize;
+            let before = fragments.len();
+            while let Some(next) = selected.next_if(|next| *next < end) {
+                while fragment < next {
+                    view += of_fragments.small() as usize;
+                    fragment += 1;
+                }
+                let views = Left(usize::MAX).take(of_fragments.small())?;
+                let first = view;
+                (fragment, view) = (next + 1, view + views as usize);
+                if is_dead(number) {
+                    continue;
+                }
+                let of = |column: &Option<Column>| column.as_ref().map_or(0, |column| column.get(next));
+                let goes_on = self.go_on.get(next) != 0;
+                if goes_on {
+                    self.going_on += (counted..next).filter(|place| self.go_on.get(*place) != 0).count();
+                    counted = next;
+                    earlier.push(self.earlier(self.going_on));
+                }
+                fragments.push(Fragment {
+                    visit: of(&self.visits),
+                    origin: of(&self.origins) as u32,
+                    client: of(&self.clients) as u32,
+                    time: unzigzag(self.times.get(next)),
+                    goes_on,
+                    views,
+                });
+                // Each fragment before has a view without a gap.
+                let of_gaps = first - next..view - fragment;
+                gaps.extend(of_gaps.map(|gap| self.gaps.get(gap) as u32));
+                for (values, column) in [(&mut *pages, &self.pages), (&mut *kinds, &self.kinds)] {
+                    let value = |view| column.as_ref().map_or(0, |column| column.views.get(view) as u32);
+                    values.extend((first..view).map(value));
+                }
+            }
+            let kept = fragments.len() - before;
+            if kept > 0 {
+                let hash = self.hashes.as_ref().map_or(0, |hashes| hashes.get(number) as u32);
+                let session = self.sessions.get(number);
+                runs.push(Run { session, hash, goes_on: false, before: 0, fragments: kept as u32 });
+            }
+        }
+        self.fragments_left.require_none()
+    }
+
+    /// The fragments whose origin and client match. Of those whose origin does not, the client is not looked at.
+    fn select(&self, mut matches: impl FnMut(Source) -> Option<bool>) -> Option<Vec<u32>> {
+        let mut selected: Vec<u32> = Vec::new();
+        match &self.origins {
+            Some(origins) => {
+                for (fragment, origin) in (0..).zip(origins.clone()) {
+                    if matches(Source::Origin(origin as u32))? {
+                        selected.push(fragment);
+                    }
+                }
+            }
+            None => selected.extend(0..self.fragments_left.0 as u32),
+        }
+        let Some(clients) = &self.clients else { return Some(selected) };
+        let mut is_stopped = false;
+        selected.retain(|fragment| {
+            let matches = matches(Source::Client(clients.get(*fragment as usize) as u32));
+            is_stopped |= matches.is_none();
+            matches.unwrap_or(false)
+        });
+        (!is_stopped).then_some(selected)
+    }
+}
+
+fn next(column: &mut Option<Column>) -> u64 {
+    column.as_mut().map_or(0, Column::number)
 }
 
 fn optional(column: Option<&[u8]>) -> Result<Option<&[u8]>, Damaged> {

@@ -13,6 +13,7 @@
 //! | `keys` | sets of ids, and what was counted of each |
 //! | `columns` | a span as bytes, and back |
 //! | `question` | the seven numbers of a report |
+//! | `slots` | which group a time is in |
 //! | `digest` | whether two ways to the same views agree |
 //! | `calendar` | days, weeks, months and hours in a time zone |
 
@@ -28,6 +29,7 @@ pub mod digest;
 mod keys;
 mod packed;
 pub mod question;
+mod slots;
 pub mod span;
 
 /// What is wrong with bytes that should be a span.

@@ -37,7 +37,8 @@ pub fn write(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = u64> + Clone) {
     bytes.extend([0; PADDING]);
 }
 
-/// The numbers of a column, one after the other.
+/// The numbers of a column, one after the other, or in any order.
+#[derive(Clone)]
 pub struct Column<'b> {
     bytes: &'b [u8],
     least: u64,
@@ -65,6 +66,35 @@ impl<'b> Column<'b> {
         Ok(Column { bytes: column, least: u64::from_le_bytes(*least), bits, mask, at: 0, left: count })
     }
 
+    /// The number at a place, counted from 0; anything after the last one.
+    #[inline(always)]
+    pub fn get(&self, place: usize) -> u64 {
+        self.at_bit(place.wrapping_mul(self.bits))
+    }
+
+    /// How many numbers are not 0, of those that have not been taken.
+    pub fn count_nonzero(&self) -> usize {
+        if self.bits == 0 {
+            return if self.least == 0 { 0 } else { self.left };
+        }
+        self.clone().filter(|number| *number != 0).count()
+    }
+
+    /// Takes numbers that are below 2^32.
+    #[inline]
+    pub fn move_to(&mut self, numbers: &mut Vec<u32>, count: usize) {
+        numbers
+            .extend((0..count.min(self.left)).map(|place| self.at_bit(self.at + place * self.bits) as u32));
+        self.at += count * self.bits;
+        self.left = self.left.saturating_sub(count);
+    }
+
+    #[inline(always)]
+    fn at_bit(&self, bit: usize) -> u64 {
+        let eight = self.bytes.get(bit / 8..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        self.least.wrapping_add((u64::from_le_bytes(eight) >> (bit % 8)) & self.mask)
+    }
+
     /// The next number; 0 after the last one.
     #[inline(always)]
     pub fn number(&mut self) -> u64 {
@@ -84,10 +114,9 @@ impl Iterator for Column<'_> {
     #[inline(always)]
     fn next(&mut self) -> Option<u64> {
         self.left = self.left.checked_sub(1)?;
-        let eight = self.bytes.get(self.at / 8..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        let number = (u64::from_le_bytes(eight) >> (self.at % 8)) & self.mask;
+        let number = self.at_bit(self.at);
         self.at += self.bits;
-        Some(self.least.wrapping_add(number))
+        Some(number)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -7,9 +7,11 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::calendar::{Length, Slot, Unit, Zone};
-use crate::keys::{Keys, Pairs};
-use crate::span::{Fragment, Moment, Part, Span};
+use crate::calendar::{Length, Unit, Zone};
+use crate::columns::Source;
+use crate::keys::{Head, Keys, Pairs};
+use crate::slots::Slots;
+use crate::span::{Fragment, Moment, Part, Run, Span};
 
 /// The number of a group.
 pub type Group = u32;
@@ -62,6 +64,8 @@ pub struct Question {
     pub hours: u32,
     /// Which of what `Meaning` knows is to be asked for.
     pub asks: Asks,
+    /// Whether there are filters of origins or clients. Most visits may not match then.
+    pub selects_visits: bool,
     /// Whether only `views` are wanted. Sessions and visits are not looked at then, and `visitors` and `visits` are 0.
     pub views_only: bool,
 }
@@ -80,7 +84,8 @@ impl Question {
     /// All views of these days, in one group or divided by time or page.
     pub fn of_days(by: By, days: (i64, i64), zone: Zone) -> Self {
         let any = u32::MAX;
-        Question { by, days, zone, weekdays: any, hours: any, asks: Asks::default(), views_only: false }
+        let asks = Asks::default();
+        Question { by, days, zone, weekdays: any, hours: any, asks, selects_visits: false, views_only: false }
     }
 
     /// Whether the days are all that is asked for.
@@ -110,6 +115,15 @@ impl Question {
     fn has_days_of(&self, earliest: i64, latest: i64) -> bool {
         let day = |time| self.zone.slot(time, Length::Day).day;
         day(earliest) >= self.days.0 && day(latest) <= self.days.1
+    }
+
+    /// Whether the times of views from `earliest` to `latest` make no difference.
+    fn ignores_times_of(&self, earliest: i64, latest: i64) -> bool {
+        !matches!(self.by, By::Unit(_) | By::Weekday | By::Hour)
+            && self.weekdays == u32::MAX
+            && self.hours == u32::MAX
+            && self.zone.has_days_in_order()
+            && self.has_days_of(earliest, latest)
     }
 
     /// Whether `Counting::add_whole` may be used for a span that knows of times from `earliest` to `latest`.
@@ -168,9 +182,10 @@ pub struct Divided {
 }
 
 impl Divided {
-    /// Notes those of a span that go on.
-    pub fn note(&mut self, span: &Span) {
-        self.sessions.extend(span.runs.iter().filter(|run| run.goes_on).map(|run| run.session));
+    /// Notes those of a span that go on. Views before `since` do not matter, so a session that has no later one before does not go on.
+    pub fn note(&mut self, span: &Span, since: i64) {
+        let going_on = span.runs.iter().filter(|run| run.goes_on && run.before >= since);
+        self.sessions.extend(going_on.map(|run| run.session));
         self.visits
             .extend(span.fragments.iter().filter(|fragment| fragment.goes_on).map(|fragment| fragment.visit));
     }
@@ -197,11 +212,25 @@ struct Known {
 impl Known {
     const LOW: u32 = 1 << 20;
 
+    #[inline(always)]
     fn matches<E>(&mut self, number: u32, ask: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
         Ok(self.get(number, || Ok(ask()?.then_some(0)))?.is_some())
     }
 
+    #[inline(always)]
     fn get<E>(
+        &mut self,
+        number: u32,
+        ask: impl FnOnce() -> Result<Option<Group>, E>,
+    ) -> Result<Option<Group>, E> {
+        match self.low.get(number as usize) {
+            Some(entry) if *entry > 0 => Ok(entry.checked_sub(2)),
+            _ => self.look_up(number, ask),
+        }
+    }
+
+    #[cold]
+    fn look_up<E>(
         &mut self,
         number: u32,
         ask: impl FnOnce() -> Result<Option<Group>, E>,
@@ -225,8 +254,12 @@ impl Known {
     }
 }
 
-/// The numbers of a group, and the run and the fragment that it has counted last.
+/// How many runs are looked up at a time.
+const LOOKED_UP: usize = 256;
+
+/// The numbers of a group, and the run and the fragment that it has counted last. They are in one line of a processor's cache.
 #[derive(Clone, Copy, Default)]
+#[repr(align(64))]
 struct Counter {
     numbers: Numbers,
     run: u32,
@@ -240,6 +273,10 @@ pub struct Counting<'q, M> {
     /// The sessions that have views in several spans, and what was counted of them; the same of visits.
     sessions: Keys,
     visitors: Pairs,
+    /// The number of each run's session, and its head in `visitors`.
+    of_runs: Vec<(Option<u32>, Head)>,
+    /// The head of the session that is being counted.
+    head: Head,
     divided_visits: Keys,
     visits: Pairs,
     groups: Vec<Counter>,
@@ -256,24 +293,24 @@ pub struct Counting<'q, M> {
     /// The groups of the view before in the session and in the visit.
     last_seen: Option<Group>,
     last_in_visit: Option<Group>,
+    /// Whether the times of the views that come now make no difference: all are in group 0, as far as times say.
+    ignores_times: bool,
     /// Whether neither groups nor filters look at single views, but for their time.
     is_by_visit: bool,
     /// Whether the groups are of time, or there is only one.
     is_by_slot: bool,
-    slot: Slot,
-    /// What the slot means.
-    slot_group: Option<Group>,
-    units: FxHashMap<i64, Group>,
+    slots: Slots<'q>,
 }
 
 impl<'q, M: Meaning> Counting<'q, M> {
     pub fn new(question: &'q Question, meaning: M) -> Self {
-        let nothing = Slot { until: i64::MIN, ..question.zone.slot(0, Length::Day) };
         Counting {
             question,
             meaning,
             sessions: Keys::default(),
             visitors: Pairs::default(),
+            of_runs: Vec::new(),
+            head: Head::default(),
             divided_visits: Keys::default(),
             visits: Pairs::default(),
             groups: Vec::new(),
@@ -287,13 +324,12 @@ impl<'q, M: Meaning> Counting<'q, M> {
             is_by_time: question.is_by_time(),
             last_seen: None,
             last_in_visit: None,
+            ignores_times: false,
             is_by_visit: !matches!(question.by, By::Page | By::Kind)
                 && !question.asks.page
                 && !question.asks.kind,
             is_by_slot: matches!(question.by, By::Nothing | By::Unit(_) | By::Weekday | By::Hour),
-            slot: nothing,
-            slot_group: None,
-            units: FxHashMap::default(),
+            slots: Slots::new(question),
         }
     }
 
@@ -305,33 +341,55 @@ impl<'q, M: Meaning> Counting<'q, M> {
         self.visits = Pairs::new(self.divided_visits.len());
     }
 
+    /// Says which times the views have that come now, and those that they know of.
+    pub fn enter(&mut self, earliest: i64, latest: i64) {
+        self.ignores_times = self.question.ignores_times_of(earliest, latest);
+    }
+
     /// Counts the runs of a span that are not dead.
     pub fn count(&mut self, span: &Span, is_dead: impl Fn(usize) -> bool) -> Result<(), M::Error> {
-        let mut parts = span.parts();
-        for (number, run) in span.runs.iter().enumerate() {
-            let is_alive = !is_dead(number);
-            self.run += 1;
-            let session = if is_alive { self.sessions.number(run.session) } else { None };
-            if self.is_by_time && is_alive {
-                self.last_seen = if run.goes_on { self.time_group(run.before) } else { None };
-            }
-            for part in parts.by_ref().take(run.fragments as usize) {
-                if is_alive {
-                    self.count_part(part, session)?;
+        let (mut parts, mut number) = (span.parts(), 0);
+        for runs in span.runs.chunks(LOOKED_UP) {
+            self.look_up(runs);
+            for (place, run) in runs.iter().enumerate() {
+                let is_alive = !is_dead(number);
+                number += 1;
+                self.run += 1;
+                let (session, head) = self.of_runs.get(place).copied().unwrap_or_default();
+                self.head = head;
+                if self.is_by_time && is_alive {
+                    self.last_seen = if run.goes_on { self.slots.group(run.before) } else { None };
+                }
+                for part in parts.by_ref().take(run.fragments as usize) {
+                    if is_alive {
+                        self.count_part(part, session)?;
+                    }
+                }
+                if let Some(session) = session {
+                    self.visitors.put(session, self.head);
                 }
             }
         }
         Ok(())
     }
 
+    /// Looks up the sessions of runs, all in a row: a processor waits for several places of its memory at once.
+    fn look_up(&mut self, runs: &[Run]) {
+        self.of_runs.clear();
+        if self.sessions.len() > 0 {
+            let numbers = runs.iter().map(|run| self.sessions.number(run.session));
+            let heads = |number: u32| self.visitors.head(number);
+            self.of_runs.extend(numbers.map(|number| (number, number.map(heads).unwrap_or_default())));
+        }
+    }
+
     fn count_part(&mut self, part: Part, session: Option<u32>) -> Result<(), M::Error> {
-        let entry = part.earlier.map(|earlier| earlier.entry.page).or_else(|| part.pages.first().copied());
-        let Some(of_visit) = self.visit_group(part.fragment, entry.unwrap_or(0))? else { return Ok(()) };
+        let Some(of_visit) = self.visit_group(&part)? else { return Ok(()) };
         self.visit += 1;
         let visit = self.divided_visits.number(part.fragment.visit);
         if self.is_by_time {
             self.last_in_visit = match part.earlier {
-                Some(earlier) => self.time_group(earlier.last.time),
+                Some(earlier) => self.slots.group(earlier.last.time),
                 None => None,
             };
         }
@@ -393,13 +451,14 @@ impl<'q, M: Meaning> Counting<'q, M> {
         visit: Option<u32>,
     ) -> bool {
         let stay: u64 = gaps.iter().map(|gap| u64::from(*gap)).sum();
-        if fragment.time < self.slot.from || fragment.time >= self.slot.until {
-            self.enter_slot(fragment.time);
-        }
-        if fragment.time.saturating_add_unsigned(stay) >= self.slot.until {
+        let of_slot = if self.ignores_times {
+            Some(0)
+        } else if fragment.time.saturating_add_unsigned(stay) < self.slots.end(fragment.time) {
+            self.slots.group(fragment.time)
+        } else {
             return false;
-        }
-        let Some(of_slot) = self.slot_group else {
+        };
+        let Some(of_slot) = of_slot else {
             (self.last_seen, self.last_in_visit) = (None, None);
             return true;
         };
@@ -461,15 +520,15 @@ impl<'q, M: Meaning> Counting<'q, M> {
         counter.numbers.visits += i64::from(is_new_visit && visit.is_none());
         if is_new_run
             && let Some(session) = session
-            && self.visitors.insert(session, group)
+            && self.visitors.insert(&mut self.head, session, group)
         {
             self.counter(group).numbers.visitors += 1;
         }
-        if is_new_visit
-            && let Some(visit) = visit
-            && self.visits.insert(visit, group)
-        {
-            self.counter(group).numbers.visits += 1;
+        if is_new_visit && let Some(visit) = visit {
+            let mut head = self.visits.head(visit);
+            let is_new = self.visits.insert(&mut head, visit, group);
+            self.visits.put(visit, head);
+            self.counter(group).numbers.visits += i64::from(is_new);
         }
     }
 
@@ -489,34 +548,66 @@ impl<'q, M: Meaning> Counting<'q, M> {
     }
 
     /// The group of a visit, if the visit has one; `None` if no view of it matches.
-    fn visit_group(&mut self, fragment: &Fragment, entry: u32) -> Result<Option<Group>, M::Error> {
+    #[inline]
+    fn visit_group(&mut self, part: &Part) -> Result<Option<Group>, M::Error> {
         let (asks, by) = (self.question.asks, self.question.by);
-        let mut group = if by == By::Entry { entry } else { 0 };
+        let mut group = 0;
+        if asks.origin || asks.client {
+            match self.source_group(part.fragment.origin, part.fragment.client)? {
+                Some(of_source) => group = of_source,
+                None => return Ok(None),
+            }
+        }
+        if by == By::Entry || asks.entry {
+            let entry =
+                part.earlier.map(|earlier| earlier.entry.page).or_else(|| part.pages.first().copied());
+            let entry = entry.unwrap_or(0);
+            if asks.entry && !self.entries.matches(entry, || self.meaning.entry(entry))? {
+                return Ok(None);
+            }
+            if by == By::Entry {
+                group = entry;
+            }
+        }
+        Ok(Some(group))
+    }
+
+    /// The group of visits with an origin and a client, as far as these say; `None` if they do not match.
+    fn source_group(&mut self, origin: u32, client: u32) -> Result<Option<Group>, M::Error> {
+        let (asks, by) = (self.question.asks, self.question.by);
+        let mut group = 0;
         if asks.origin {
-            match self.origins.get(fragment.origin, || self.meaning.origin(fragment.origin))? {
+            match self.origins.get(origin, || self.meaning.origin(origin))? {
                 Some(of_origin) if by == By::Origin => group = of_origin,
                 Some(_) => {}
                 None => return Ok(None),
             }
         }
         if asks.client {
-            match self.clients.get(fragment.client, || self.meaning.client(fragment.client))? {
+            match self.clients.get(client, || self.meaning.client(client))? {
                 Some(of_client) if by == By::Client => group = of_client,
                 Some(_) => {}
                 None => return Ok(None),
             }
         }
-        let matches = !asks.entry || self.entries.matches(entry, || self.meaning.entry(entry))?;
-        Ok(matches.then_some(group))
+        Ok(Some(group))
+    }
+
+    /// Whether visits with an origin, or with a client, match as far as that says.
+    #[inline]
+    pub fn matches(&mut self, source: Source) -> Result<bool, M::Error> {
+        let group = match source {
+            Source::Origin(origin) => self.origins.get(origin, || self.meaning.origin(origin))?,
+            Source::Client(client) => self.clients.get(client, || self.meaning.client(client))?,
+        };
+        Ok(group.is_some())
     }
 
     /// The group of a view, if it matches.
     #[inline]
     fn view_group(&mut self, at: Moment, of_visit: Group) -> Result<Option<Group>, M::Error> {
-        if at.time < self.slot.from || at.time >= self.slot.until {
-            self.enter_slot(at.time);
-        }
-        let Some(of_slot) = self.slot_group else { return Ok(None) };
+        let of_slot = if self.ignores_times { Some(0) } else { self.slots.group(at.time) };
+        let Some(of_slot) = of_slot else { return Ok(None) };
         let asks = self.question.asks;
         if (asks.page && !self.pages.matches(at.page, || self.meaning.page(at.page))?)
             || (asks.kind && !self.kinds.matches(at.kind, || self.meaning.kind(at.kind))?)
@@ -531,19 +622,11 @@ impl<'q, M: Meaning> Counting<'q, M> {
         }))
     }
 
-    /// The group of a view by its time.
-    fn time_group(&mut self, time: i64) -> Option<Group> {
-        if time < self.slot.from || time >= self.slot.until {
-            self.enter_slot(time);
-        }
-        self.slot_group
-    }
-
     /// Adds a span of which nothing is dead, and all of which is in the days asked for, also what it knows of before. `befores` are
     /// the times of the last views before of the sessions that go on, those at least that are not in these days. Only for an
     /// unfiltered question without groups.
     pub fn add_whole(&mut self, of_span: &Numbers, befores: impl Iterator<Item = i64>) {
-        let new = befores.filter(|before| self.time_group(*before).is_none()).count();
+        let new = befores.filter(|before| self.slots.group(*before).is_none()).count();
         let numbers = &mut self.counter(0).numbers;
         numbers.views += of_span.views;
         numbers.visitors += of_span.visitors + new as i64;
@@ -559,8 +642,7 @@ impl<'q, M: Meaning> Counting<'q, M> {
         for (day, views) in
             views.filter(|(day, _)| (self.question.days.0..=self.question.days.1).contains(day))
         {
-            let next = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
-            let group = *self.units.entry(day).or_insert(next);
+            let group = self.slots.unit(day);
             self.counter(group).numbers.views += views;
         }
     }
@@ -570,27 +652,6 @@ impl<'q, M: Meaning> Counting<'q, M> {
         views.for_each(|(page, views)| self.counter(page).numbers.views += views);
     }
 
-    fn enter_slot(&mut self, time: i64) {
-        let question = self.question;
-        let (since, until) = question.days;
-        let needs_hours =
-            matches!(question.by, By::Hour | By::Unit(Unit::Hour)) || question.hours != u32::MAX;
-        self.slot = question.zone.slot(time, if needs_hours { Length::Hour } else { Length::Day });
-        let slot = self.slot;
-        let matches = (since..=until).contains(&slot.day)
-            && question.weekdays >> slot.weekday() & 1 != 0
-            && question.hours >> slot.hour & 1 != 0;
-        self.slot_group = matches.then(|| match question.by {
-            By::Unit(unit) => {
-                let next = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
-                *self.units.entry(slot.unit(unit)).or_insert(next)
-            }
-            By::Weekday => slot.weekday(),
-            By::Hour => slot.hour,
-            _ => 0,
-        });
-    }
-
     /// What is asked.
     pub fn question(&self) -> &Question {
         self.question
@@ -598,7 +659,7 @@ impl<'q, M: Meaning> Counting<'q, M> {
 
     /// The units that were met, by what `Slot::unit` says of them, and their groups.
     pub fn units(&self) -> &FxHashMap<i64, Group> {
-        &self.units
+        self.slots.units()
     }
 
     /// The groups that have views, with their numbers; and what numbers stand for.

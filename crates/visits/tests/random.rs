@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use site_stats_visits::calendar::{Length, Unit, Zone};
-use site_stats_visits::columns::{self, Columns, Counts, GoingOn, Size};
+use site_stats_visits::calendar::{DAY, Length, Unit, Zone};
+use site_stats_visits::columns::{self, Columns, Counts, Decoder, GoingOn, Size};
 use site_stats_visits::digest::Digest;
 use site_stats_visits::question::{Asks, By, Counting, Divided, Group, Meaning, Numbers, Question, totals};
 use site_stats_visits::span::{Span, View, Visit, seconds};
@@ -140,6 +140,24 @@ fn by_definition(views: &[(u64, View)], question: &Question, bits: Matching) -> 
     numbers
 }
 
+/// The columns of a span, for reading.
+fn borrowed(bytes: &Columns<Vec<u8>>) -> Columns<Option<&[u8]>> {
+    let Columns { runs, hashes, visits, times, pages, kinds, origins, clients, divided, .. } = bytes;
+    Columns {
+        runs: Some(runs),
+        hashes: Some(hashes),
+        visits: Some(visits),
+        times: Some(times),
+        pages: Some(pages),
+        kinds: Some(kinds),
+        origins: Some(origins),
+        clients: Some(clients),
+        days: None,
+        totals: None,
+        divided: Some(divided),
+    }
+}
+
 /// The views in spans. Some are merged, and all have been bytes.
 fn spans(random: &mut Random, views: &[(u64, View)]) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
@@ -170,8 +188,7 @@ fn spans(random: &mut Random, views: &[(u64, View)]) -> Vec<Span> {
     }
     let whole = |span: &Span| {
         let bytes = columns::encode(span);
-        let Columns { runs, hashes, visits, times, pages, kinds, origins, clients, days, totals, divided } =
-            &bytes;
+        let Columns { hashes, days, totals, divided, .. } = &bytes;
         assert_eq!(
             columns::decode_hashes(hashes, Size::of(span)).unwrap(),
             span.runs.iter().map(|run| run.hash).collect::<Vec<_>>()
@@ -182,19 +199,7 @@ fn spans(random: &mut Random, views: &[(u64, View)]) -> Vec<Span> {
         let going_on = GoingOn::of(divided).unwrap();
         assert_eq!(going_on.sessions.len(), span.runs.iter().filter(|run| run.goes_on).count());
         assert_eq!(going_on.visits.len(), span.earlier.len());
-        let columns = Columns {
-            runs: Some(&runs[..]),
-            hashes: Some(&hashes[..]),
-            visits: Some(&visits[..]),
-            times: Some(&times[..]),
-            pages: Some(&pages[..]),
-            kinds: Some(&kinds[..]),
-            origins: Some(&origins[..]),
-            clients: Some(&clients[..]),
-            days: None,
-            totals: None,
-            divided: Some(&divided[..]),
-        };
+        let columns = borrowed(&bytes);
         assert_eq!(columns::decode(&columns, Size::of(span)).as_ref(), Ok(span));
     };
     spans.iter().for_each(whole);
@@ -242,7 +247,8 @@ fn question(random: &mut Random) -> (Question, Matching) {
     let mut bits = |any: u64| if random.below(3) > 0 { u32::MAX } else { random.below(any) as u32 };
     let (weekdays, hours) = (bits(256), bits(1 << 24));
     let bits = Matching { page: bits(16), kind: bits(4), entry: bits(16), origin: bits(8), client: bits(8) };
-    (Question { by, days, zone, weekdays, hours, asks, views_only: false }, bits)
+    let selects_visits = (asks.origin || asks.client) && random.below(2) == 0;
+    (Question { by, days, zone, weekdays, hours, asks, selects_visits, views_only: false }, bits)
 }
 
 /// The same, if only views are wanted: from what spans tell of days and pages where they do.
@@ -269,17 +275,46 @@ fn views_by_spans(spans: &[Span], question: &Question, bits: Matching) -> BTreeM
 }
 
 fn by_spans(spans: &[Span], question: &Question, bits: Matching) -> BTreeMap<i64, Numbers> {
+    let seconds = |day: i64, more: i64| day.saturating_mul(DAY).saturating_add(more * DAY);
+    let (first, last) = (seconds(question.days.0, -1), seconds(question.days.1, 2));
+    let is_near = |span: &&Span| span.times().is_some_and(|(from, until)| until >= first && from <= last);
     let mut divided = Divided::default();
-    spans.iter().for_each(|span| divided.note(span));
+    spans.iter().filter(is_near).for_each(|span| divided.note(span, first));
     let mut counting = Counting::new(question, bits);
     counting.set_divided(divided);
-    for span in spans {
+    for span in spans.iter().filter(is_near) {
+        if let Some((earliest, latest)) = span.times() {
+            counting.enter(earliest, latest);
+        }
         match span.times() {
             Some((earliest, latest)) if question.takes_whole(earliest, latest) => {
                 let befores = span.runs.iter().filter(|run| run.goes_on).map(|run| run.before);
                 counting.add_whole(&totals(span), befores);
             }
-            _ => counting.count(span, |_| false).unwrap(),
+            _ if question.selects_visits => {
+                let bytes = columns::encode(span);
+                let columns = borrowed(&bytes);
+                let columns = Columns {
+                    divided: None,
+                    origins: columns.origins.filter(|_| question.asks.origin),
+                    clients: columns.clients.filter(|_| question.asks.client),
+                    ..columns
+                };
+                let mut matching = Span::default();
+                let matches = |source| counting.matches(source).ok();
+                let decoder = Decoder::new(&columns, Size::of(span)).unwrap();
+                decoder.matching(|_| false, matches, &mut matching).unwrap();
+                counting.count(&matching, |_| false).unwrap();
+            }
+            _ => {
+                // Piece by piece.
+                let bytes = columns::encode(span);
+                let mut decoder = Decoder::new(&borrowed(&bytes), Size::of(span)).unwrap();
+                let mut piece = Span::default();
+                while decoder.next(2, &mut piece).unwrap() {
+                    counting.count(&piece, |_| false).unwrap();
+                }
+            }
         }
     }
     let units: BTreeMap<Group, i64> = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
@@ -348,6 +383,10 @@ fn damaged_spans_are_found_out() {
                 divided: None,
             };
             assert!(columns::decode(&columns, Size::of(&span)).is_err());
+            let all = |_| Some(true);
+            let mut matching = Span::default();
+            let decoder = Decoder::new(&columns, Size::of(&span));
+            assert!(decoder.and_then(|decoder| decoder.matching(|_| false, all, &mut matching)).is_err());
         }
     }
 }
