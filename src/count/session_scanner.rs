@@ -13,6 +13,13 @@ pub struct SessionScanner {
     scanner: Scanner,
 }
 
+/// Which page views of a session are looked at.
+#[derive(Clone, Copy)]
+pub enum Times {
+    From(i64),
+    UpTo(i64),
+}
+
 impl SessionScanner {
     /// `None` if no index leads to the page views of a session.
     ///
@@ -25,18 +32,17 @@ impl SessionScanner {
         Ok(Some(SessionScanner { layout, scanner: Scanner::open(page_views, index, snapshot, 2) }))
     }
 
-    /// Calls `show` with the page views from a time on, in the order of their times, or up to it, the latest first, until it returns
-    /// false.
+    /// Calls `show` with the page views in the order of their times, or the latest first, until it returns false.
     pub fn run(
         &mut self,
         session: Session,
-        time: i64,
+        times: Times,
         direction: Direction,
         mut show: impl FnMut(&PageView) -> bool,
     ) -> Result<(), ErrorReport> {
-        let (strategy, function) = match direction {
-            Direction::Forward => (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE),
-            Direction::Backward => (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE),
+        let (strategy, function, time) = match times {
+            Times::From(time) => (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, time),
+            Times::UpTo(time) => (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, time),
         };
         let conditions = [
             (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, datum::text(session.1)),

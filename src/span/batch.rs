@@ -10,7 +10,7 @@ use site_stats_visits::columns::hash_of;
 use site_stats_visits::span::{Moment, Span, View, Visit};
 
 use crate::count::page_view::{self, PageView};
-use crate::count::session_scanner::SessionScanner;
+use crate::count::session_scanner::{SessionScanner, Times};
 use crate::count::spanned;
 use crate::count::tally::{SiteId, TextKey};
 use crate::pg::scan::Direction;
@@ -83,6 +83,22 @@ struct Before {
     last: i64,
     /// The visit that the first view goes on with. Page and kind of its moments are places.
     visit: Option<Visit>,
+}
+
+impl Before {
+    /// `entry` is the first view of the visit, if it goes on. Its origin and client are looked up later.
+    fn new(session: i64, (last_time, last_id, last): Placed, entry: Option<Placed>) -> Self {
+        let visit = entry.map(|(_, id, entry)| Visit {
+            key: id as u64,
+            origin: 0,
+            client: 0,
+            entry,
+            last,
+            last_time: unix(last_time),
+            is_single: id == last_id,
+        });
+        Before { session, last: last.time, visit }
+    }
 }
 
 /// Page views that become spans.
@@ -305,6 +321,9 @@ impl Batch {
     }
 }
 
+/// How many views before are few, so that all of them are read at once.
+const FEW_BEFORE: usize = 8;
+
 /// Which views of a session are looked at: those up to an id, none of which is later than `latest`.
 #[derive(Clone, Copy)]
 struct Range {
@@ -336,7 +355,7 @@ fn look_up(
     let Range { up_to, latest, first } = range;
     if first.0 <= latest {
         let mut is_late = false;
-        scanner.run(session, first.0, Direction::Forward, |view| {
+        scanner.run(session, Times::From(first.0), Direction::Forward, |view| {
             is_late = view.id <= up_to && (view.viewed_at, view.id) > first;
             !is_late && view.viewed_at <= latest
         })?;
@@ -344,15 +363,57 @@ fn look_up(
             return Ok(Found::OutOfOrder);
         }
     }
+    match look_at_few(scanner, session, range, texts)? {
+        Some(found) => Ok(found),
+        None => look_far_back(scanner, session, range, texts),
+    }
+}
+
+/// Looks a session up by all its views before; `None` if there are many.
+fn look_at_few(
+    scanner: &mut SessionScanner,
+    session: page_view::Session,
+    Range { up_to, first, .. }: Range,
+    texts: &mut Texts,
+) -> Result<Option<Found>, ErrorReport> {
+    let (mut views, mut are_all): (Vec<Placed>, _) = (Vec::new(), true);
+    scanner.run(session, Times::UpTo(first.0), Direction::Forward, |view| {
+        if view.id <= up_to && (view.viewed_at, view.id) < first {
+            are_all = views.len() < FEW_BEFORE;
+            views.push((view.viewed_at, view.id, moment(view, session, texts)));
+        }
+        are_all
+    })?;
+    if !are_all {
+        return Ok(None);
+    }
+    // Those of one time come in any order.
+    views.sort_unstable_by_key(|(time, id, _)| (*time, *id));
+    let (Some(start), Some(last)) = (views.first(), views.last()) else { return Ok(Some(Found::New)) };
+    let timeout = i64::from(settings::visit_timeout()) * SECOND;
+    let (mut entry, mut until) = (None, first.0);
+    for view in views.iter().rev().take_while(|(time, ..)| {
+        let is_of_visit = until - time <= timeout;
+        until = *time;
+        is_of_visit
+    }) {
+        entry = Some(*view);
+    }
+    Ok(Some(Found::Known(Before::new(start.1, *last, entry))))
+}
+
+/// Looks a session up by its last visit, and by its first view.
+fn look_far_back(
+    scanner: &mut SessionScanner,
+    session: page_view::Session,
+    Range { up_to, first, .. }: Range,
+    texts: &mut Texts,
+) -> Result<Found, ErrorReport> {
     // Back through the views, as long as they are of one visit. Those of one time come in any order.
     let timeout = i64::from(settings::visit_timeout()) * SECOND;
-    let mut at = |view: &PageView| Moment {
-        page: texts.place(session.0, view.path),
-        kind: texts.place(session.0, view.page_type),
-        time: unix_seconds(view.viewed_at),
-    };
+    let mut at = |view: &PageView| moment(view, session, texts);
     let (mut last, mut entry): (Option<Placed>, Option<Placed>) = (None, None);
-    scanner.run(session, first.0, Direction::Backward, |view| {
+    scanner.run(session, Times::UpTo(first.0), Direction::Backward, |view| {
         let place = (view.viewed_at, view.id);
         if view.id > up_to || place >= first {
             return true;
@@ -372,9 +433,9 @@ fn look_up(
         }
         true
     })?;
-    let Some((last_time, last_id, last)) = last else { return Ok(Found::New) };
+    let Some(last) = last else { return Ok(Found::New) };
     let mut start: Option<(i64, i64)> = None;
-    scanner.run(session, i64::MIN, Direction::Forward, |view| {
+    scanner.run(session, Times::UpTo(first.0), Direction::Forward, |view| {
         let place = (view.viewed_at, view.id);
         if view.id > up_to {
             return true;
@@ -384,14 +445,13 @@ fn look_up(
         }
         start.is_some_and(|(time, _)| time == view.viewed_at)
     })?;
-    let visit = entry.map(|(_, id, entry)| Visit {
-        key: id as u64,
-        origin: 0,
-        client: 0,
-        entry,
-        last,
-        last_time: unix(last_time),
-        is_single: id == last_id,
-    });
-    Ok(Found::Known(Before { session: start.map_or(last_id, |(_, id)| id), last: last.time, visit }))
+    Ok(Found::Known(Before::new(start.map_or(last.1, |(_, id)| id), last, entry)))
+}
+
+fn moment(view: &PageView, session: page_view::Session, texts: &mut Texts) -> Moment {
+    Moment {
+        page: texts.place(session.0, view.path),
+        kind: texts.place(session.0, view.page_type),
+        time: unix_seconds(view.viewed_at),
+    }
 }
