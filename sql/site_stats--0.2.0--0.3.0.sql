@@ -1678,6 +1678,30 @@ AS 'MODULE_PATHNAME', 'breakdown_wrapper';
 COMMENT ON FUNCTION site_stats.breakdown(text, date, date, jsonb, integer, text) IS
     'The numbers of summary() for each path, source, country or other value: those with the most visitors first.';
 
+-- page: the statistics page as an HTML document. It is exact and of one snapshot, like the numbers on it.
+
+CREATE FUNCTION site_stats.stats_page(query jsonb DEFAULT '{}', site text DEFAULT '')
+RETURNS text
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'read_statistics';
+COMMENT ON FUNCTION site_stats.stats_page(jsonb, text) IS
+    'The statistics page of a site as HTML; query has the parameters of its URL. Site NULL is the one that these name.';
+
+CREATE FUNCTION site_stats.stats_page_in_snapshot(query jsonb, site text)
+RETURNS text
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'stats_page_wrapper';
+COMMENT ON FUNCTION site_stats.stats_page_in_snapshot(jsonb, text) IS 'What stats_page() shows, and its HTML.';
+
 -- removal: takes page views away for good, those of one visitor or the old ones. The triggers of page_views take them
 -- out of the counters in the same transaction.
 
@@ -1730,6 +1754,8 @@ REVOKE ALL ON FUNCTION site_stats.span_paths(smallint, date, date, integer) FROM
 REVOKE ALL ON FUNCTION site_stats.summary(date, date, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.timeline(text, date, date, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.breakdown(text, date, date, jsonb, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.stats_page(jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.stats_page_in_snapshot(jsonb, text) FROM PUBLIC;
 REVOKE ALL ON SEQUENCE site_stats.spans_id_seq FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.is_path(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.is_page_type(text) FROM PUBLIC;

@@ -75,9 +75,9 @@ pub fn unknown_word(what: &str, word: &str, known: &str) -> ErrorReport {
     invalid(format!("{what} \"{word}\" is not known"), format!("Pass one of these: {known}."))
 }
 
-/// 22023: the filters of a report are something else than an object.
-pub fn filters_are_no_object() -> ErrorReport {
-    invalid("filters must be a JSON object", "Pass an object, such as {\"source\": \"Google\"}.")
+/// 22023: an argument is something else than an object.
+pub fn no_object(name: &str) -> ErrorReport {
+    invalid(format!("{name} must be a JSON object"), "Pass an object, such as {\"source\": \"Google\"}.")
 }
 
 /// 22023: the value of a filter has the wrong shape.

@@ -9,9 +9,9 @@
 //! SQL (`sql/*.sql`) decides which rows. Rust decides when and what is valid, and adds up the changes of
 //! counters.
 //!
-//! The code is in seven rooms, and each uses only those to its left (`bin/check-rooms` keeps it so):
+//! The code is in eight rooms, and each uses only those to its left (`bin/check-rooms` keeps it so):
 //!
-//! `pg <- count <- backfill <- span <- record <- maintenance <- report`
+//! `pg <- count <- backfill <- span <- record <- maintenance <- report <- page`
 //!
 //! | room | owns |
 //! |---|---|
@@ -22,6 +22,7 @@
 //! | `record` | what a site calls: a page view, a heartbeat, an event, the removal of page views; what it refuses |
 //! | `maintenance` | the launcher, and the maintenance worker of each database |
 //! | `report` | reads of the statistics that need more than a query in SQL |
+//! | `page` | the statistics page: numbers of one snapshot, rendered by `crates/page` |
 //!
 //! Beside the rooms, and used by all of them: `error` has every error with its SQLSTATE, `settings` has every
 //! setting. `docs/architecture.md` has the whole picture.
@@ -38,6 +39,7 @@ mod backfill;
 mod count;
 mod error;
 mod maintenance;
+mod page;
 mod pg;
 mod record;
 mod report;
@@ -56,7 +58,8 @@ extension_sql_file!("../sql/backfill.sql", name = "backfill", requires = ["recei
 extension_sql_file!("../sql/report.sql", name = "report", requires = ["backfill"]);
 extension_sql_file!("../sql/spans.sql", name = "spans", requires = ["report"]);
 extension_sql_file!("../sql/ranges.sql", name = "ranges", requires = ["spans"]);
-extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["ranges"]);
+extension_sql_file!("../sql/page.sql", name = "page", requires = ["ranges"]);
+extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["page"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",

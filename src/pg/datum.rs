@@ -111,6 +111,22 @@ pub fn utf8_from_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(converted).into_owned()
 }
 
+/// The same for what is only shown. A database without an encoding may have bytes that are no text, in place of which U+FFFD comes.
+pub fn utf8_to_show(bytes: &[u8]) -> String {
+    if is_without_encoding() { String::from_utf8_lossy(bytes).into_owned() } else { utf8_from_text(bytes) }
+}
+
+fn is_without_encoding() -> bool {
+    // SAFETY: a plain integer of this process.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_SQL_ASCII as i32 }
+}
+
+/// Whether the database has all characters.
+pub fn is_utf8() -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}
+
 /// A `text` value of a string, in the encoding of the database and the current memory context.
 pub fn text_from_utf8(string: &str) -> pg_sys::Datum {
     // SAFETY: as above.

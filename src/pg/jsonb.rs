@@ -30,12 +30,28 @@ pub unsafe fn size(datum: pg_sys::Datum) -> usize {
 /// # Safety
 /// `datum` must be a `jsonb`.
 pub unsafe fn to_utf8(datum: pg_sys::Datum) -> String {
+    // SAFETY: the caller guarantees a `jsonb`.
+    unsafe { converted(datum, datum::utf8_from_text) }
+}
+
+/// The same for what is only shown.
+///
+/// # Safety
+/// `datum` must be a `jsonb`.
+pub unsafe fn utf8_to_show(datum: pg_sys::Datum) -> String {
+    // SAFETY: the caller guarantees a `jsonb`.
+    unsafe { converted(datum, datum::utf8_to_show) }
+}
+
+/// # Safety
+/// `datum` must be a `jsonb`.
+unsafe fn converted(datum: pg_sys::Datum, convert: fn(&[u8]) -> String) -> String {
     // SAFETY: the caller guarantees a `jsonb`; the server makes a string of it that ends in NUL.
     unsafe {
         let jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
         let length = i32::try_from(pgrx::varsize_any_exhdr(jsonb.cast())).unwrap_or(0);
         let json = pg_sys::JsonbToCString(std::ptr::null_mut(), &raw mut (*jsonb).root, length);
-        datum::utf8_from_text(std::ffi::CStr::from_ptr(json).to_bytes())
+        convert(std::ffi::CStr::from_ptr(json).to_bytes())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -51,6 +52,10 @@ const PROPERTIES: [(&str, Property); 17] = [
     ("weekday", Property::Weekday),
     ("hour", Property::Hour),
 ];
+
+/// The tables of origins and clients, and their indexes by id.
+const ORIGINS: (&CStr, &CStr) = (c"origins", c"origins_id_pkey");
+const CLIENTS: (&CStr, &CStr) = (c"clients", c"clients_id_pkey");
 
 const UNITS: [(&str, Unit); 4] =
     [("hour", Unit::Hour), ("day", Unit::Day), ("week", Unit::Week), ("month", Unit::Month)];
@@ -165,8 +170,16 @@ impl Filters {
         // SAFETY: the caller guarantees a `jsonb`.
         let text = unsafe { crate::pg::jsonb::to_utf8(datum) };
         let object: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|_| error::filters_are_no_object())?;
-        let filters = object.iter().map(|(key, value)| {
+            serde_json::from_str(&text).map_err(|_| error::no_object("filters"))?;
+        Self::of_entries(object.iter().map(|(key, value)| (key.as_str(), value)))
+    }
+
+    /// The filters in words and values. A word may come several times.
+    ///
+    /// # Errors
+    /// As `of`.
+    pub fn of_entries<'e>(entries: impl Iterator<Item = (&'e str, &'e Value)>) -> Result<Self, ErrorReport> {
+        let filters = entries.map(|(key, value)| {
             let property = find("filter", &PROPERTIES, key)?;
             Ok((property, Test::of(key, value)?))
         });
@@ -210,7 +223,7 @@ impl Filters {
     fn bits(&self, of: Property) -> u32 {
         let mut bits = u32::MAX;
         for (_, test) in self.0.iter().filter(|(property, _)| *property == of) {
-            bits = (0..u32::BITS)
+            bits &= (0..u32::BITS)
                 .filter(|number| test.matches(Some(number.to_string().as_bytes())))
                 .fold(0, |bits, number| bits | 1 << number);
         }
@@ -253,6 +266,39 @@ impl TextFilter {
             None => self.numbers.contains(&number) != self.others,
         }
     }
+}
+
+/// The columns of a row that `origins` or `clients` have, of an id; none if it is unknown.
+fn row_of(table: &'static CStr, index: &'static CStr, id: u32) -> Result<Vec<Option<TextKey>>, ErrorReport> {
+    let mut row: Vec<Option<TextKey>> = Vec::new();
+    if let Ok(id) = i32::try_from(id)
+        && id > 0
+    {
+        let is_it = (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT4EQ, id.into());
+        let (table, index) = (catalog::table(table)?, catalog::table(index)?);
+        // SAFETY: a function runs with an active snapshot, which outlives the scan. The scan passes a row with its description.
+        // All columns but the first are of type text.
+        unsafe {
+            scan::by_index(table, index, &[is_it], pg_sys::GetActiveSnapshot(), |tuple, description| {
+                let columns = datum::columns_of(tuple, description);
+                let texts =
+                    columns.iter().skip(1).map(|value| value.map(|value| datum::text_bytes(value).into()));
+                row = std::iter::once(None).chain(texts).collect();
+                Ok(false)
+            })?;
+        }
+    }
+    Ok(row)
+}
+
+/// The origin with an id, by the columns of `Property::Origin`.
+pub fn origin(id: u32) -> Result<Vec<Option<TextKey>>, ErrorReport> {
+    row_of(ORIGINS.0, ORIGINS.1, id)
+}
+
+/// The client with an id, by the columns of `Property::Client`.
+pub fn client(id: u32) -> Result<Vec<Option<TextKey>>, ErrorReport> {
+    row_of(CLIENTS.0, CLIENTS.1, id)
 }
 
 /// What the numbers of pages, origins and clients mean to a report.
@@ -304,30 +350,11 @@ impl<'f> Sense<'f> {
     /// The group of a row that origins or clients have, or of an unknown one; `None` if it does not match.
     fn group(
         &mut self,
-        (table, index): (&'static std::ffi::CStr, &'static std::ffi::CStr),
+        (table, index): (&'static CStr, &'static CStr),
         id: u32,
         column_of: fn(Property) -> Option<usize>,
     ) -> Result<Option<Group>, ErrorReport> {
-        let mut row: Vec<Option<TextKey>> = Vec::new();
-        if let Ok(id) = i32::try_from(id)
-            && id > 0
-        {
-            let is_it = (1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT4EQ, id.into());
-            let (table, index) = (catalog::table(table)?, catalog::table(index)?);
-            // SAFETY: a function runs with an active snapshot, which outlives the scan. The scan passes a row with its description.
-            // All columns but the first are of type text.
-            unsafe {
-                scan::by_index(table, index, &[is_it], pg_sys::GetActiveSnapshot(), |tuple, description| {
-                    let columns = datum::columns_of(tuple, description);
-                    let texts = columns
-                        .iter()
-                        .skip(1)
-                        .map(|value| value.map(|value| datum::text_bytes(value).into()));
-                    row = std::iter::once(None).chain(texts).collect();
-                    Ok(false)
-                })?;
-            }
-        }
+        let row = row_of(table, index, id)?;
         let value = |column: usize| row.get(column).and_then(Option::as_ref);
         let tests = self.filters.of_property(|property| column_of(property).is_some());
         for (property, test) in tests {
@@ -363,14 +390,14 @@ impl Meaning for Sense<'_> {
     }
 
     fn origin(&mut self, origin: u32) -> Result<Option<Group>, ErrorReport> {
-        self.group((c"origins", c"origins_id_pkey"), origin, |property| match property {
+        self.group(ORIGINS, origin, |property| match property {
             Property::Origin(column) => Some(column),
             _ => None,
         })
     }
 
     fn client(&mut self, client: u32) -> Result<Option<Group>, ErrorReport> {
-        self.group((c"clients", c"clients_id_pkey"), client, |property| match property {
+        self.group(CLIENTS, client, |property| match property {
             Property::Client(column) => Some(column),
             _ => None,
         })

@@ -1,7 +1,8 @@
 //! Reads of the statistics that need more than a query in SQL.
 
-mod filters;
+pub mod filters;
 mod own_writes;
-mod ranges;
+pub mod ranges;
+pub mod together;
 mod top_paths;
-mod zone;
+pub mod zone;

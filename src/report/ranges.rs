@@ -30,9 +30,9 @@ const MOST_UNITS: usize = 1_000_000;
 
 /// The days of a report, in days since 1970; `None` is open.
 #[derive(Clone, Copy)]
-struct Days {
-    since: Option<i64>,
-    until: Option<i64>,
+pub struct Days {
+    pub since: Option<i64>,
+    pub until: Option<i64>,
 }
 
 impl Days {
@@ -49,12 +49,12 @@ impl Days {
         Days { since: since.map(day), until: until.map(day) }
     }
 
-    fn range(&self) -> (i64, i64) {
+    pub fn range(&self) -> (i64, i64) {
         (self.since.unwrap_or(i64::MIN), self.until.unwrap_or(i64::MAX))
     }
 
     /// The first and the last second that can be in these days anywhere.
-    fn seconds(&self) -> (i64, i64) {
+    pub fn seconds(&self) -> (i64, i64) {
         let (since, until) = self.range();
         let first = if since == i64::MIN {
             i64::MIN
@@ -67,32 +67,42 @@ impl Days {
 }
 
 /// A connection, and the site whose page views are asked for.
-type Source<'c> = (&'c Connection, SiteId);
+pub type Source<'c> = (&'c Connection, SiteId);
 
 /// A report of a site.
-struct Report<'r> {
-    connection: &'r Connection,
-    site_id: SiteId,
-    site: Site,
-    days: Days,
-    filters: Filters,
+pub struct Report<'r> {
+    pub connection: &'r Connection,
+    pub site_id: SiteId,
+    pub site: &'r Site,
+    pub days: Days,
+    pub filters: &'r Filters,
 }
 
-impl Report<'_> {
-    fn count(&self, by: By, property: Option<Property>) -> Result<Counted<Sense<'_>>, ErrorReport> {
+impl<'r> Report<'r> {
+    /// The time zone, right for all views that are looked at. Views of visits that began before these days, and such as come after,
+    /// are among them.
+    pub fn zone(&self) -> Result<Zone, ErrorReport> {
         let seconds = self.days.seconds();
-        // Views of visits that began before, and such as come after, are looked at, too.
         let (first, last) = self.site.views.unwrap_or((0, -1));
-        let zone = self.site.zone(self.connection, (first.max(seconds.0), last.min(seconds.1)))?;
-        let question = Question {
+        self.site.zone(self.connection, (first.max(seconds.0), last.min(seconds.1)))
+    }
+
+    /// What is asked, to divide by something, or by a property.
+    pub fn question(&self, by: By, property: Option<Property>, zone: Zone) -> Question {
+        Question {
             weekdays: self.filters.weekdays(),
             hours: self.filters.hours(),
             asks: self.filters.asks(property),
             selects_visits: self.filters.selects_visits(),
             ..Question::of_days(by, self.days.range(), zone)
-        };
+        }
+    }
+
+    pub fn count(&self, by: By, property: Option<Property>) -> Result<Counted<Sense<'r>>, ErrorReport> {
+        let question = self.question(by, property, self.zone()?);
+        let seconds = self.days.seconds();
         let counted = read::count(self.connection, self.site_id, &question, seconds, |new| {
-            Sense::new(self.connection, self.site_id, &self.filters, property, new)
+            Sense::new(self.connection, self.site_id, self.filters, property, new)
         })?;
         worker::launch_for_spans(counted.read_directly, counted.met_damage);
         Ok(counted)
@@ -101,7 +111,7 @@ impl Report<'_> {
 
 /// Opens a connection with the rights of the function's owner, where names mean what they say and no policy hides a row. No report
 /// takes so long that compiling its statements would pay.
-fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
+pub fn connect<R>(work: impl FnOnce(&Connection) -> Result<R, ErrorReport>) -> Result<R, ErrorReport> {
     transaction::with_settings(&[OWN_NAMES, ALL_ROWS, NOT_COMPILED], || spi::connect(work))
 }
 
@@ -113,7 +123,7 @@ fn with_report<R>(
     let site_id = sites::id_of(site)?;
     connect(|connection| {
         let site = Site::read(connection, site_id)?;
-        work(Report { connection, site_id, site, days, filters })
+        work(Report { connection, site_id, site: &site, days, filters: &filters })
     })
 }
 
@@ -191,7 +201,7 @@ fn timeline(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum
 }
 
 /// The units of a timeline, in their order.
-fn units(
+pub fn units(
     report: &Report,
     unit: Unit,
     asked: Days,
@@ -248,7 +258,8 @@ fn breakdown(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datu
     let max_rows = usize::try_from(error::require_row_count("max_rows", max_rows)?).unwrap_or(0);
     let rows = with_report(subject, |report| {
         let counted = report.count(by.by(), Some(by))?;
-        first_rows((report.connection, report.site_id), by, counted, max_rows)
+        let Counted { groups, meaning, .. } = counted;
+        first_rows((report.connection, report.site_id), by, groups, &meaning, (max_rows, |of| of.visitors))
     })?;
     let rows =
         rows.iter().map(|(value, numbers)| row(value.as_ref().map(|value| datum::text(value)), numbers));
@@ -257,30 +268,35 @@ fn breakdown(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datu
     Ok(pg_sys::Datum::from(0))
 }
 
-/// The first rows in the order of a breakdown. Only values that may be among them are looked up.
-fn first_rows(
+/// The first rows by a number, then by views, then by value. Only values that may be among them are looked up.
+pub fn first_rows(
     source: Source,
     by: Property,
-    counted: Counted<Sense>,
-    max_rows: usize,
+    mut groups: Vec<(Group, Numbers)>,
+    meaning: &Sense,
+    (max_rows, number): (usize, fn(&Numbers) -> i64),
 ) -> Result<Vec<(Option<TextKey>, Numbers)>, ErrorReport> {
-    let Counted { mut groups, meaning, .. } = counted;
-    let rank = |numbers: &Numbers| (std::cmp::Reverse(numbers.visitors), std::cmp::Reverse(numbers.views));
+    let rank = |numbers: &Numbers| (std::cmp::Reverse(number(numbers)), std::cmp::Reverse(numbers.views));
     groups.sort_by_key(|(_, numbers)| rank(numbers));
     if let Some(last) =
         max_rows.checked_sub(1).and_then(|last| groups.get(last)).map(|(_, numbers)| rank(numbers))
     {
         groups.truncate(groups.partition_point(|(_, numbers)| rank(numbers) <= last));
     }
-    let values = values(source, by, &groups, &meaning)?;
+    let values = values(source, by, &groups, meaning)?;
     let mut rows: Vec<_> =
         values.into_iter().zip(groups).map(|(value, (_, numbers))| (value, numbers)).collect();
-    rows.sort_by(|(value, numbers), (other, of_other)| {
-        let order = rank(numbers).cmp(&rank(of_other));
-        order.then_with(|| value.is_none().cmp(&other.is_none())).then_with(|| value.cmp(other))
-    });
+    sort_rows(&mut rows, number);
     rows.truncate(max_rows);
     Ok(rows)
+}
+
+/// Puts rows in the order of a breakdown: by a number, then by views, the most first, then by value, the unknown one last.
+pub fn sort_rows(rows: &mut [(Option<TextKey>, Numbers)], number: fn(&Numbers) -> i64) {
+    rows.sort_by(|(value, numbers), (other, of_other)| {
+        let order = number(of_other).cmp(&number(numbers)).then_with(|| of_other.views.cmp(&numbers.views));
+        order.then_with(|| value.is_none().cmp(&other.is_none())).then_with(|| value.cmp(other))
+    });
 }
 
 /// The values of groups.
@@ -393,8 +409,9 @@ fn span_paths(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Dat
         let most =
             fmgr::argument(call, 3).map_or(0, |rows| usize::try_from(rows.value() as i32).unwrap_or(0));
         // No visitor is counted, so the order is by views alone.
-        let rows =
-            count_views(call, By::Page, |source, counted| first_rows(source, Property::Path, counted, most))?;
+        let rows = count_views(call, By::Page, |source, Counted { groups, meaning, .. }| {
+            first_rows(source, Property::Path, groups, &meaning, (most, |of| of.visitors))
+        })?;
         let rows = rows
             .iter()
             .map(|(path, numbers)| [path.as_ref().map(|path| datum::text(path)), Some(numbers.views.into())]);

@@ -4,13 +4,13 @@ use std::ffi::CString;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, pg_sys};
-use site_stats_visits::calendar::Zone;
+use site_stats_visits::calendar::{DAY, Zone};
 
 use crate::count::tally::SiteId;
 use crate::pg::datum;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
 
-/// The time zone of a site, its first and its last view in seconds since 1970, and today there in days since 1970.
+/// The time zone of a site, its first and its last view in seconds since 1970, and the local time there as if it were UTC.
 static SITE: Statement = Statement::new(
     "SELECT
           s.timezone,
@@ -28,7 +28,7 @@ static SITE: Statement = Statement::new(
               ORDER BY v.viewed_at DESC
               LIMIT 1
           ),
-          (pg_catalog.statement_timestamp() AT TIME ZONE s.timezone)::date - '1970-01-01'::date
+          pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.statement_timestamp() AT TIME ZONE s.timezone))::bigint
       FROM site_stats.sites AS s
       WHERE s.id = $1",
     &[pg_sys::INT2OID],
@@ -52,23 +52,27 @@ static STARTS: Statement = Statement::new(
 
 /// What a report needs to know of a site.
 pub struct Site {
-    timezone: String,
+    pub timezone: String,
     /// The first and the last view in seconds since 1970; `None` if there is none.
     pub views: Option<(i64, i64)>,
     /// In days since 1970.
     pub today: i64,
+    /// The seconds of today that are over, by the clock.
+    pub second: i64,
 }
 
 impl Site {
     pub fn read(connection: &Connection, site_id: SiteId) -> Result<Self, ErrorReport> {
         let row = SITE.run(connection, SnapshotKind::Statement, &[Some(site_id.into())])?;
+        let now = row.bigint(0, 4);
         Ok(Site {
             timezone: if row.is_empty() { "UTC".to_owned() } else { row.text_lossy(0, 1) },
             views: row
                 .get(0, 2)
                 .zip(row.get(0, 3))
                 .map(|(first, last)| (first.value() as i64, last.value() as i64)),
-            today: row.integer(0, 4).into(),
+            today: now.div_euclid(DAY),
+            second: now.rem_euclid(DAY),
         })
     }
 

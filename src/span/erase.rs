@@ -9,8 +9,8 @@ use crate::count::tally::{SiteId, TextKey};
 use crate::pg::datum;
 use crate::pg::locks::{Class, Lock, Mode};
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
-use crate::span::read::{Hashed, Problem};
-use crate::span::table::{self, Dead, Stored, Wanted};
+use crate::span::hashed::Hashed;
+use crate::span::table::{self, Dead, Problem, Stored, Wanted};
 use crate::span::turn;
 
 static TIGHTEN: Statement = Statement::new(

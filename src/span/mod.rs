@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod erase;
+mod hashed;
 mod procedure;
 pub mod read;
 pub mod state;

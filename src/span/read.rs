@@ -5,19 +5,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{IntoDatum, pg_sys, warning};
+use pgrx::{pg_sys, warning};
 use site_stats_visits::Damaged;
-use site_stats_visits::columns::{Decoder, PIECE, hash_of};
+use site_stats_visits::both::Both;
+use site_stats_visits::columns::{Decoder, PIECE};
 use site_stats_visits::digest::{Digest, OfDay};
 use site_stats_visits::question::{By, Counting, Divided, Group, Meaning, Numbers, Question};
 use site_stats_visits::span::Span;
 
 use crate::count::tally::{SiteId, TextKey};
 use crate::pg::spi::{Connection, Rows, SnapshotKind, Statement};
-use crate::pg::{time, transaction};
-use crate::span::batch::{BY_INDEX, Batch, views};
+use crate::pg::time;
+use crate::span::batch::{Batch, views};
+use crate::span::hashed::Hashed;
 use crate::span::state::{self, State};
-use crate::span::table::{self, Dead, Stored, Wanted};
+use crate::span::table::{self, Dead, Problem, Stored, Wanted};
 use crate::span::texts::{self, Texts};
 
 /// The loose sessions of a site.
@@ -42,14 +44,6 @@ static OTHERS: Statement = Statement::new(
 
 /// So many page views or loose sessions are few. To read more directly may take longer than to add up counters.
 const FEW: usize = 20_000;
-
-/// The sessions of page views, in the order of their ids.
-static SESSIONS_OF: Statement = Statement::new(
-    "SELECT (SELECT v.session_id COLLATE \"C\" FROM ONLY site_stats.page_views AS v WHERE v.id = u.id)
-      FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (id, place)
-      ORDER BY u.place",
-    &[pg_sys::INT8ARRAYOID],
-);
 
 /// The views of a site above the cursor. The sum keeps the index by site out of the plan, which would lead to all views of the site.
 static TAIL: Statement = Statement::new(
@@ -123,6 +117,8 @@ pub struct Counted<M> {
     pub groups: Vec<(Group, Numbers)>,
     /// The units of a timeline, by their groups.
     pub units: HashMap<Group, i64>,
+    /// The origins and clients of groups of both.
+    pub both: Both,
     pub meaning: M,
     /// How many page views were read that were in no span.
     pub read_directly: usize,
@@ -130,23 +126,12 @@ pub struct Counted<M> {
     pub met_damage: bool,
 }
 
-/// Why spans were not counted.
-pub enum Problem {
-    Damaged(Damaged),
-    /// No index leads to the page views of a session, or too many are above the cursor to be held in memory.
-    Unfit,
-    Error(ErrorReport),
-}
-
-impl From<ErrorReport> for Problem {
-    fn from(report: ErrorReport) -> Self {
-        Problem::Error(report)
-    }
-}
-
-impl From<Damaged> for Problem {
-    fn from(damaged: Damaged) -> Self {
-        Problem::Damaged(damaged)
+impl<M: Meaning> Counted<M> {
+    fn of(mut counting: Counting<M>, read_directly: usize, met_damage: bool) -> Self {
+        let units = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
+        let both = counting.take_both();
+        let (groups, meaning) = counting.finish();
+        Counted { groups, units, both, meaning, read_directly, met_damage }
     }
 }
 
@@ -205,14 +190,14 @@ impl<M: Meaning<Error = ErrorReport>> Consumer for Counting<'_, M> {
             visits: !question.views_only && !question.is_by_time(),
             pages: matches!(by, By::Page | By::Entry) || asks.page || asks.entry,
             kinds: by == By::Kind || asks.kind,
-            origins: asks.origin,
-            clients: asks.client,
+            origins: asks.origin || by == By::Both,
+            clients: asks.client || by == By::Both,
         }
     }
 
     fn prepare(&mut self, divided: Divided) -> bool {
         let has_visits = divided.has_visits();
-        self.set_divided(divided);
+        self.set_divided(&divided.into());
         has_visits
     }
 
@@ -275,6 +260,28 @@ impl Consumer for Digest {
     }
 }
 
+/// Several questions are answered from one reading of spans.
+impl<M: Meaning<Error = ErrorReport>> Consumer for Vec<Counting<'_, M>> {
+    fn wanted(&self) -> Wanted {
+        self.iter().map(Consumer::wanted).fold(Wanted::default(), Wanted::or)
+    }
+
+    fn prepare(&mut self, divided: Divided) -> bool {
+        let has_visits = divided.has_visits();
+        let divided = divided.into();
+        self.iter_mut().for_each(|counting| counting.set_divided(&divided));
+        has_visits
+    }
+
+    fn enter(&mut self, times: (i64, i64)) {
+        self.iter_mut().for_each(|counting| Consumer::enter(counting, times));
+    }
+
+    fn take(&mut self, span: &Span, is_dead: impl Fn(usize) -> bool) -> Result<(), ErrorReport> {
+        self.iter_mut().try_for_each(|counting| counting.take(span, &is_dead))
+    }
+}
+
 /// Counts the page views of a site. `within` are the first and the last second that matter. `meaning` is made with the texts that
 /// have no number.
 pub fn count<M: Meaning<Error = ErrorReport>>(
@@ -284,13 +291,41 @@ pub fn count<M: Meaning<Error = ErrorReport>>(
     within: (i64, i64),
     meaning: impl Fn(Rc<RefCell<NewTexts>>) -> Result<M, ErrorReport>,
 ) -> Result<Counted<M>, ErrorReport> {
+    let make = |new| Ok(Counting::new(question, meaning(new)?));
+    let (counting, read_directly, met_damage) = read(connection, site_id, within, make)?;
+    Ok(Counted::of(counting, read_directly, met_damage))
+}
+
+/// As `count`, for several questions in their order. `meaning` gets the place of the question, too.
+pub fn count_together<M: Meaning<Error = ErrorReport>>(
+    connection: &Connection,
+    site_id: SiteId,
+    questions: &[Question],
+    within: (i64, i64),
+    meaning: impl Fn(usize, Rc<RefCell<NewTexts>>) -> Result<M, ErrorReport>,
+) -> Result<Vec<Counted<M>>, ErrorReport> {
+    let make = |new: Rc<RefCell<NewTexts>>| {
+        let questions = questions.iter().enumerate();
+        questions.map(|(place, asked)| Ok(Counting::new(asked, meaning(place, Rc::clone(&new))?))).collect()
+    };
+    let (countings, read_directly, met_damage): (Vec<_>, _, _) = read(connection, site_id, within, make)?;
+    Ok(countings.into_iter().map(|counting| Counted::of(counting, read_directly, met_damage)).collect())
+}
+
+/// Shows the page views of a site to a consumer. Returns it, how many of them were in no span, and whether a span was damaged.
+fn read<C: Consumer>(
+    connection: &Connection,
+    site_id: SiteId,
+    within: (i64, i64),
+    make: impl Fn(Rc<RefCell<NewTexts>>) -> Result<C, ErrorReport>,
+) -> Result<(C, usize, bool), ErrorReport> {
     let state = state::seen(connection)?;
     let mut met_damage = false;
     if state.cursor > 0 {
         let reader = Reader::new(connection, site_id, within)?;
-        let mut counting = Counting::new(question, meaning(Rc::clone(&reader.new))?);
-        match reader.count_spans(state, &mut counting) {
-            Ok(()) => return Ok(reader.finish(counting, met_damage)),
+        let mut consumer = make(Rc::clone(&reader.new))?;
+        match reader.count_spans(state, &mut consumer) {
+            Ok(()) => return Ok((consumer, reader.read_directly.get(), met_damage)),
             Err(Problem::Error(report)) => return Err(report),
             Err(Problem::Unfit) => {}
             Err(Problem::Damaged(Damaged(why))) => {
@@ -300,9 +335,9 @@ pub fn count<M: Meaning<Error = ErrorReport>>(
         }
     }
     let reader = Reader::new(connection, site_id, within)?;
-    let mut counting = Counting::new(question, meaning(Rc::clone(&reader.new))?);
-    reader.count_all(&mut counting)?;
-    Ok(reader.finish(counting, met_damage))
+    let mut consumer = make(Rc::clone(&reader.new))?;
+    reader.count_all(&mut consumer)?;
+    Ok((consumer, reader.read_directly.get(), met_damage))
 }
 
 /// Whether all but a few page views are in spans that this library reads.
@@ -458,67 +493,4 @@ impl<'r> Reader<'r> {
     fn note_read(&self, views: usize) {
         self.read_directly.set(self.read_directly.get() + views);
     }
-
-    fn finish<M: Meaning>(&self, counting: Counting<M>, met_damage: bool) -> Counted<M> {
-        let units = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
-        let (groups, meaning) = counting.finish();
-        Counted { groups, units, meaning, read_directly: self.read_directly.get(), met_damage }
-    }
-}
-
-/// Sessions by the hashes by which spans know them.
-pub struct Hashed<'s>(HashMap<u32, Vec<&'s TextKey>>);
-
-impl<'s> Hashed<'s> {
-    pub fn new(sessions: impl Iterator<Item = &'s TextKey>) -> Self {
-        let mut hashed: HashMap<u32, Vec<_>> = HashMap::new();
-        sessions.for_each(|session| hashed.entry(hash_of(session)).or_default().push(session));
-        Hashed(hashed)
-    }
-
-    /// Adds the runs of these sessions to the dead ones of a span. They must be all sessions with their hashes that are loose.
-    ///
-    /// Two sessions may have one hash. If the session of a run is not loose, its first view is as it was when the span was written,
-    /// and tells.
-    pub fn mark_dead(
-        &self,
-        connection: &Connection,
-        stored: &Stored,
-        see: SnapshotKind,
-        dead: &mut Dead,
-    ) -> Result<(), Problem> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let hashes = stored.hashes()?;
-        let is_suspect = |(run, hash): &(usize, &u32)| self.0.contains_key(hash) && !dead.contains(*run);
-        let suspects: Vec<_> =
-            hashes.iter().enumerate().filter(is_suspect).map(|(run, hash)| (run, *hash)).collect();
-        if suspects.is_empty() {
-            return Ok(());
-        }
-        let runs = stored.read(Wanted::default())?.runs;
-        let firsts = suspects.iter().map(|(run, _)| runs.get(*run).map_or(0, |run| run.session as i64));
-        let alive = sessions_of(connection, see, firsts.collect())?;
-        for ((run, hash), session) in suspects.into_iter().zip(alive) {
-            let is_other = session.is_some_and(|session| {
-                hash_of(&session) == hash && self.0.get(&hash).is_some_and(|loose| !loose.contains(&&session))
-            });
-            if !is_other {
-                dead.insert(run);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The sessions of page views, in the order of their ids; `None` for one that is gone.
-pub fn sessions_of(
-    connection: &Connection,
-    see: SnapshotKind,
-    ids: Vec<i64>,
-) -> Result<Vec<Option<TextKey>>, ErrorReport> {
-    let rows =
-        transaction::with_settings(&BY_INDEX, || SESSIONS_OF.run(connection, see, &[ids.into_datum()]))?;
-    Ok((0..rows.len()).map(|row| rows.text(row, 1).map(TextKey::from)).collect())
 }

@@ -7,7 +7,7 @@ use site_stats_visits::span::Span;
 
 use crate::count::tally::SiteId;
 use crate::pg::spi::{Connection, SnapshotKind, Statement};
-use crate::span::read::Problem;
+use crate::span::table::Problem;
 use crate::span::table::{self, Stored, Wanted};
 
 /// The sites that have spans or texts, also those that are gone.

@@ -89,6 +89,26 @@ static BURY: Statement = Statement::new(
 /// Any time, in seconds since 1970.
 pub const ALL_TIMES: (i64, i64) = (i64::MIN, i64::MAX);
 
+/// Why spans were not counted.
+pub enum Problem {
+    Damaged(Damaged),
+    /// No index leads to the page views of a session, or too many are above the cursor to be held in memory.
+    Unfit,
+    Error(ErrorReport),
+}
+
+impl From<ErrorReport> for Problem {
+    fn from(report: ErrorReport) -> Self {
+        Problem::Error(report)
+    }
+}
+
+impl From<Damaged> for Problem {
+    fn from(damaged: Damaged) -> Self {
+        Problem::Damaged(damaged)
+    }
+}
+
 /// Which columns are wanted, beside those that each question needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -111,6 +131,19 @@ impl Wanted {
         origins: true,
         clients: true,
     };
+
+    /// The columns of both.
+    pub fn or(self, other: Self) -> Self {
+        Wanted {
+            hashes: self.hashes || other.hashes,
+            befores: self.befores || other.befores,
+            visits: self.visits || other.visits,
+            pages: self.pages || other.pages,
+            kinds: self.kinds || other.kinds,
+            origins: self.origins || other.origins,
+            clients: self.clients || other.clients,
+        }
+    }
 }
 
 /// The rows of a site's spans that know of a view from a second to another one, in their order.

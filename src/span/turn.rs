@@ -20,10 +20,10 @@ use crate::pg::transaction::{self, Failure};
 use crate::pg::{datum, snapshot};
 use crate::settings;
 use crate::span::batch::{Batch, Session, views};
-use crate::span::read::{self, Hashed, Problem};
+use crate::span::hashed::{self, Hashed};
 use crate::span::state::{self, State};
 use crate::span::sweep;
-use crate::span::table::{self, Stored, Wanted};
+use crate::span::table::{self, Problem, Stored, Wanted};
 
 /// The most page views of a turn, and of a span to which more are added.
 const MOST_VIEWS: i64 = 65_536;
@@ -355,7 +355,7 @@ fn bury(connection: &Connection, site_id: SiteId, sessions: &[&TextKey]) -> Resu
             let runs = stored.read(Wanted::default())?.runs;
             let alive = runs.iter().enumerate().filter(|(number, _)| !dead.contains(*number));
             let firsts = alive.map(|(_, run)| run.session as i64).collect();
-            let sessions = read::sessions_of(connection, SnapshotKind::Statement, firsts)?;
+            let sessions = hashed::sessions_of(connection, SnapshotKind::Statement, firsts)?;
             spanned::note(connection, sessions.iter().flatten().map(|session| (site_id, &**session)))?;
         }
     }

@@ -13,6 +13,7 @@
 //! | `keys` | sets of ids, and what was counted of each |
 //! | `columns` | a span as bytes, and back |
 //! | `question` | the seven numbers of a report |
+//! | `both` | groups of an origin and a client, of which values are joined |
 //! | `slots` | which group a time is in |
 //! | `digest` | whether two ways to the same views agree |
 //! | `calendar` | days, weeks, months and hours in a time zone |
@@ -23,6 +24,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod both;
 pub mod calendar;
 pub mod columns;
 pub mod digest;

@@ -5,8 +5,11 @@
 //!
 //! What a visit becomes later is never needed: a view is the last of its visit until another one comes, and that one takes it back.
 
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 
+use crate::both::Both;
 use crate::calendar::{Length, Unit, Zone};
 use crate::columns::Source;
 use crate::keys::{Head, Keys, Pairs};
@@ -49,6 +52,8 @@ pub enum By {
     Origin,
     /// What `Meaning` says of the visit's client.
     Client,
+    /// The visit's origin and client, which `Counting::take_both` tells. Who was in which group is kept, so that groups can be joined.
+    Both,
 }
 
 /// Which views are asked for, beside what `Meaning` says of pages, origins and clients, and into which groups they go.
@@ -202,6 +207,21 @@ impl Divided {
     }
 }
 
+/// The same as sets, which several counts share.
+pub struct DividedKeys {
+    sessions: Rc<Keys>,
+    visits: Rc<Keys>,
+}
+
+impl From<Divided> for DividedKeys {
+    fn from(divided: Divided) -> Self {
+        DividedKeys {
+            sessions: Rc::new(Keys::new(&divided.sessions)),
+            visits: Rc::new(Keys::new(&divided.visits)),
+        }
+    }
+}
+
 /// Numbers once looked up: 0 if not yet, 1 for no match, and then the groups.
 #[derive(Default)]
 struct Known {
@@ -271,13 +291,13 @@ pub struct Counting<'q, M> {
     question: &'q Question,
     meaning: M,
     /// The sessions that have views in several spans, and what was counted of them; the same of visits.
-    sessions: Keys,
+    sessions: Rc<Keys>,
     visitors: Pairs,
     /// The number of each run's session, and its head in `visitors`.
     of_runs: Vec<(Option<u32>, Head)>,
     /// The head of the session that is being counted.
     head: Head,
-    divided_visits: Keys,
+    divided_visits: Rc<Keys>,
     visits: Pairs,
     groups: Vec<Counter>,
     run: u32,
@@ -300,6 +320,7 @@ pub struct Counting<'q, M> {
     /// Whether the groups are of time, or there is only one.
     is_by_slot: bool,
     slots: Slots<'q>,
+    both: Both,
 }
 
 impl<'q, M: Meaning> Counting<'q, M> {
@@ -307,11 +328,11 @@ impl<'q, M: Meaning> Counting<'q, M> {
         Counting {
             question,
             meaning,
-            sessions: Keys::default(),
+            sessions: Rc::default(),
             visitors: Pairs::default(),
             of_runs: Vec::new(),
             head: Head::default(),
-            divided_visits: Keys::default(),
+            divided_visits: Rc::default(),
             visits: Pairs::default(),
             groups: Vec::new(),
             run: 0,
@@ -330,14 +351,15 @@ impl<'q, M: Meaning> Counting<'q, M> {
                 && !question.asks.kind,
             is_by_slot: matches!(question.by, By::Nothing | By::Unit(_) | By::Weekday | By::Hour),
             slots: Slots::new(question),
+            both: Both::default(),
         }
     }
 
     /// Says which sessions and visits have views in several spans. Comes before the first span.
-    pub fn set_divided(&mut self, divided: Divided) {
-        self.sessions = Keys::new(&divided.sessions);
+    pub fn set_divided(&mut self, divided: &DividedKeys) {
+        self.sessions = Rc::clone(&divided.sessions);
         self.visitors = Pairs::new(self.sessions.len());
-        self.divided_visits = Keys::new(&divided.visits);
+        self.divided_visits = Rc::clone(&divided.visits);
         self.visits = Pairs::new(self.divided_visits.len());
     }
 
@@ -518,11 +540,16 @@ impl<'q, M: Meaning> Counting<'q, M> {
         (counter.run, counter.visit) = (run, fragment);
         counter.numbers.visitors += i64::from(is_new_run && session.is_none());
         counter.numbers.visits += i64::from(is_new_visit && visit.is_none());
+        let mut is_new = is_new_run && session.is_none();
         if is_new_run
             && let Some(session) = session
             && self.visitors.insert(&mut self.head, session, group)
         {
             self.counter(group).numbers.visitors += 1;
+            is_new = true;
+        }
+        if is_new && self.question.by == By::Both {
+            self.both.note(session, run, group);
         }
         if is_new_visit && let Some(visit) = visit {
             let mut head = self.visits.head(visit);
@@ -568,6 +595,9 @@ impl<'q, M: Meaning> Counting<'q, M> {
             if by == By::Entry {
                 group = entry;
             }
+        }
+        if by == By::Both {
+            group = self.both.group(part.fragment.origin, part.fragment.client);
         }
         Ok(Some(group))
     }
@@ -618,7 +648,7 @@ impl<'q, M: Meaning> Counting<'q, M> {
             By::Page => at.page,
             By::Kind => at.kind,
             By::Nothing | By::Unit(_) | By::Weekday | By::Hour => of_slot,
-            By::Entry | By::Origin | By::Client => of_visit,
+            By::Entry | By::Origin | By::Client | By::Both => of_visit,
         }))
     }
 
@@ -660,6 +690,11 @@ impl<'q, M: Meaning> Counting<'q, M> {
     /// The units that were met, by what `Slot::unit` says of them, and their groups.
     pub fn units(&self) -> &FxHashMap<i64, Group> {
         self.slots.units()
+    }
+
+    /// The groups of origins and clients, where these are asked for.
+    pub fn take_both(&mut self) -> Both {
+        std::mem::take(&mut self.both)
     }
 
     /// The groups that have views, with their numbers; and what numbers stand for.

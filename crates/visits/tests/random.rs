@@ -118,6 +118,7 @@ fn by_definition(views: &[(u64, View)], question: &Question, bits: Matching) -> 
             By::Entry => first.page.into(),
             By::Origin => first.origin.into(),
             By::Client => first.client.into(),
+            By::Both => key_of_both((first.origin, first.client)),
         })
     };
     let mut numbers: BTreeMap<i64, Numbers> = BTreeMap::new();
@@ -215,7 +216,7 @@ fn spans(random: &mut Random, views: &[(u64, View)]) -> Vec<Span> {
 
 fn question(random: &mut Random) -> (Question, Matching) {
     let units = [Unit::Hour, Unit::Day, Unit::Week, Unit::Month];
-    let by = match random.below(12) {
+    let by = match random.below(13) {
         0 => By::Nothing,
         1 => By::Page,
         2 => By::Entry,
@@ -224,7 +225,8 @@ fn question(random: &mut Random) -> (Question, Matching) {
         5 => By::Weekday,
         6 => By::Hour,
         7 => By::Kind,
-        other => By::Unit(units[other as usize - 8]),
+        8 => By::Both,
+        other => By::Unit(units[other as usize - 9]),
     };
     let mut sometimes = || random.below(3) == 0;
     let asks = Asks {
@@ -247,7 +249,8 @@ fn question(random: &mut Random) -> (Question, Matching) {
     let mut bits = |any: u64| if random.below(3) > 0 { u32::MAX } else { random.below(any) as u32 };
     let (weekdays, hours) = (bits(256), bits(1 << 24));
     let bits = Matching { page: bits(16), kind: bits(4), entry: bits(16), origin: bits(8), client: bits(8) };
-    let selects_visits = (asks.origin || asks.client) && random.below(2) == 0;
+    // What is counted together looks at all visits.
+    let selects_visits = (asks.origin || asks.client) && by != By::Both && random.below(2) == 0;
     (Question { by, days, zone, weekdays, hours, asks, selects_visits, views_only: false }, bits)
 }
 
@@ -267,11 +270,17 @@ fn views_by_spans(spans: &[Span], question: &Question, bits: Matching) -> BTreeM
         }
     }
     let units: BTreeMap<Group, i64> = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
+    let both = counting.take_both();
     let key = |group: Group| match question.by {
         By::Unit(_) => units[&group],
+        By::Both => key_of_both(both.groups[group as usize]),
         _ => group.into(),
     };
     counting.finish().0.into_iter().map(|(group, numbers)| (key(group), numbers.views)).collect()
+}
+
+fn key_of_both((origin, client): (u32, u32)) -> i64 {
+    i64::from(origin * 1_000 + client)
 }
 
 fn by_spans(spans: &[Span], question: &Question, bits: Matching) -> BTreeMap<i64, Numbers> {
@@ -281,7 +290,7 @@ fn by_spans(spans: &[Span], question: &Question, bits: Matching) -> BTreeMap<i64
     let mut divided = Divided::default();
     spans.iter().filter(is_near).for_each(|span| divided.note(span, first));
     let mut counting = Counting::new(question, bits);
-    counting.set_divided(divided);
+    counting.set_divided(&divided.into());
     for span in spans.iter().filter(is_near) {
         if let Some((earliest, latest)) = span.times() {
             counting.enter(earliest, latest);
@@ -318,9 +327,42 @@ fn by_spans(spans: &[Span], question: &Question, bits: Matching) -> BTreeMap<i64
         }
     }
     let units: BTreeMap<Group, i64> = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
+    let mut both = counting.take_both();
     let (groups, _) = counting.finish();
+    if question.by == By::Both {
+        // Joined by the origin, they are those by origin; and so on.
+        both.sort();
+        for (by, values) in [(By::Origin, 8), (By::Client, 8), (By::Nothing, 1)] {
+            let value_of = |group: Group| match (by, both.groups[group as usize]) {
+                (By::Origin, (origin, _)) => origin as usize,
+                (By::Client, (_, client)) => client as usize,
+                _ => 0,
+            };
+            let asks = Asks {
+                origin: question.asks.origin || by == By::Origin,
+                client: question.asks.client || by == By::Client,
+                ..question.asks
+            };
+            // Without a filter, all match that are divided.
+            let all = |bits, is_asked| if is_asked { bits } else { u32::MAX };
+            let bits = Matching {
+                origin: all(bits.origin, question.asks.origin),
+                client: all(bits.client, question.asks.client),
+                ..bits
+            };
+            let rows = both.joined(&groups, values, value_of);
+            let joined = rows.numbers(values, |row| row);
+            let two = rows.numbers(2, |row| row % 2);
+            let at_once = both.joined(&groups, 2, |group| value_of(group) % 2).numbers(2, |row| row);
+            assert_eq!(two, at_once, "{question:?} joined by {by:?} and again");
+            let joined = (0..).zip(joined).filter(|(_, numbers)| numbers.views > 0).collect();
+            let alone = by_spans(spans, &Question { by, asks, ..question.clone() }, bits);
+            assert_eq!(alone, joined, "{question:?} joined by {by:?}");
+        }
+    }
     let key = |group: Group| match question.by {
         By::Unit(_) => units[&group],
+        By::Both => key_of_both(both.groups[group as usize]),
         _ => group.into(),
     };
     groups.into_iter().map(|(group, numbers)| (key(group), numbers)).collect()

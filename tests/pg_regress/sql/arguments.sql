@@ -161,6 +161,9 @@ SELECT encode(path::bytea, 'hex') AS path, visitors FROM site_stats.active_pages
 SELECT sum(views) FROM site_stats.views_by_day(path => E'/\xff');
 SELECT total_page_views, unique_visitors, total_paths, jsonb_array_length(page_stats) AS page_stats
 FROM site_stats.get_stats();
+-- The page shows them with substitutes, and is ASCII itself.
+SELECT page LIKE '%</html>' AS is_whole, page ~ '[^\x01-\x7f]' AS has_bytes, page ~ '>/&#65533;+' AS has_substitutes
+FROM site_stats.stats_page() AS page;
 SELECT * FROM site_stats.check_totals();
 CALL site_stats.backfill(1);
 SELECT total_page_views, unique_visitors, total_paths FROM site_stats.get_stats();

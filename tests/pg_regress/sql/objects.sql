@@ -23,7 +23,8 @@ ORDER BY c.conrelid::regclass::text COLLATE "C", 2;
 SELECT nspname FROM pg_namespace WHERE nspname = 'site_stats' AND nspacl::text LIKE '%=%' AND nspacl::text ~ '[{,]=';
 SELECT relname FROM pg_class WHERE relnamespace = 'site_stats'::regnamespace AND relacl::text ~ '[{,]=';
 SELECT proname FROM pg_proc
-WHERE pronamespace = 'site_stats'::regnamespace AND (proacl IS NULL OR proacl::text ~ '[{,]=');
+WHERE pronamespace = 'site_stats'::regnamespace AND (proacl IS NULL OR proacl::text ~ '[{,]=')
+ORDER BY proname;
 
 -- Every function that runs with its owner's rights has a fixed search_path.
 SELECT proname FROM pg_proc

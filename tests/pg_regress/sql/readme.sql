@@ -57,13 +57,20 @@ GRANT USAGE ON SCHEMA site_stats TO site_reader;
 GRANT EXECUTE ON FUNCTION site_stats.get_stats, site_stats.top_pages, site_stats.views_by_day, site_stats.active_pages,
     site_stats.refusals
 TO site_reader;
-GRANT EXECUTE ON FUNCTION site_stats.summary, site_stats.timeline, site_stats.breakdown TO site_reader;
+GRANT EXECUTE ON FUNCTION site_stats.summary, site_stats.timeline, site_stats.breakdown, site_stats.stats_page
+TO site_reader;
 GRANT SELECT ON site_stats.backfill_progress TO site_reader;
 
 INSERT INTO site_stats.content (path, title, page_type, published) VALUES
     ('/blog/hello', 'Hello, world', 'blog', true),
     ('/about', 'About us', 'page', true);
 SELECT * FROM site_stats.top_pages(2, '2026-01-01', '2026-01-31');
+
+SELECT
+    p.page LIKE '<!DOCTYPE html>%' AS is_document,
+    octet_length(p.page) < 100000 AS is_small,
+    p.page LIKE '%<script%' AS has_script
+FROM site_stats.stats_page('{"period": "7d", "source": "Google", "path~": "/blog/%"}') AS p (page);
 
 INSERT INTO site_stats.sites (name, hosts, excluded_addresses, excluded_paths, kept_parameters)
 VALUES ('shop', '{shop.example}', '{10.0.0.0/8}', '{/admin%}', '{page}');

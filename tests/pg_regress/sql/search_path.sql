@@ -189,6 +189,7 @@ CREATE EXTENSION site_stats;
 RESET search_path;
 INSERT INTO site_stats.page_views (path, session_id) VALUES ('/', 's');
 SELECT total_page_views, unique_visitors FROM site_stats.get_stats();
+SELECT octet_length(site_stats.stats_page()) > 1000 AS is_page;
 SELECT * FROM site_stats.check_totals();
 SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS depends_on_a_trap
 FROM pg_depend AS d
