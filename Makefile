@@ -6,8 +6,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo check check-format check-rooms check-shell check-sql-style check-readme \
-    check-lint check-unit check-pgspot check-samples check-regress check-upgrade check-installcheck check-isolation \
-    check-recovery check-chaos matrix chaos bench clean package check-package check-pg-upgrade check-neighbours installcheck
+    check-lint check-unit check-pgspot check-samples check-page check-regress check-upgrade check-installcheck check-isolation \
+    check-recovery check-chaos matrix chaos bench screenshots clean package check-package check-pg-upgrade check-neighbours installcheck
 
 export PG PG_CONFIG FROM TO LOG TESTS SPECS PROVE_TESTS SAMPLES NEIGHBOURS PROFILE SEED CYCLES HISTORIES ONLY SCALE ROUNDS
 
@@ -25,6 +25,7 @@ help:
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
 	@echo '  make check-samples           ... the samples of the README, in the languages that are here'
 	@echo '                               (SAMPLES="node python php ruby": these, which must be here)'
+	@echo '  make check-page              ... the statistics page in Chromium: axe-core, keyboard, phone, requests, size'
 	@echo '  make check-regress           ... SQL tests      (TESTS="backfill stats": these only)'
 	@echo '  make check-upgrade           ... the SQL tests again, after an update from the first released version'
 	@echo '  make check-installcheck      ... the SQL tests on a running server with other settings and another locale'
@@ -38,6 +39,7 @@ help:
 	@echo 'make chaos [SEED=n] [CYCLES=n] writers, readers, backfills and faults, all at once and at random'
 	@echo 'make bench                     how fast it is, beside plain PostgreSQL and the alternatives: 15 to 20 minutes'
 	@echo '                               (ONLY="inserts copy api backfill latency reads slots memory size": these only)'
+	@echo 'make screenshots               the pictures of the page, in docs/images'
 	@echo 'make install PG_CONFIG=/path   build for your own PostgreSQL and install there'
 	@echo 'make installcheck PG_CONFIG=   the SQL tests against a server that runs, with the extension installed'
 	@echo 'make package [PG="15 17"]      a Debian package and a tarball for each version, in build/packages'
@@ -79,7 +81,7 @@ demo:
 check:
 	@bin/check
 
-check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-samples check-regress check-upgrade check-installcheck check-isolation check-recovery check-chaos:
+check-format check-rooms check-shell check-sql-style check-readme check-lint check-unit check-pgspot check-samples check-page check-regress check-upgrade check-installcheck check-isolation check-recovery check-chaos:
 	@bin/check $(@:check-%=%)
 
 matrix:
@@ -90,6 +92,9 @@ chaos:
 
 bench:
 	@bin/bench
+
+screenshots:
+	@bin/screenshots
 
 clean:
 	rm -rf target build/server-* build/run.* build/results build/log
