@@ -48,6 +48,26 @@ SELECT path, title, page_type, page_type = 'page' OR rank % 25 <> 0
 FROM demo_pages
 WHERE page_type IN ('page', 'blog');
 
+-- Where visits come from, and what they are made with. Few origins and clients are frequent, like few pages.
+INSERT INTO site_stats.origins (source, referrer, medium, campaign, channel) VALUES
+    ('Google', 'www.google.com/', NULL, NULL, 'Organic Search'),
+    ('news.ycombinator.com', 'news.ycombinator.com/item', NULL, NULL, 'Referral'),
+    ('DuckDuckGo', 'duckduckgo.com/', NULL, NULL, 'Organic Search'),
+    ('Newsletter', NULL, 'email', 'june-letter', 'Email'),
+    ('ChatGPT', 'chatgpt.com/', NULL, NULL, 'AI Assistants'),
+    ('Mastodon', 'mastodon.social/', NULL, NULL, 'Organic Social'),
+    ('Google', 'www.google.com/', 'cpc', 'brand', 'Paid Search'),
+    ('Reddit', 'www.reddit.com/r/PostgreSQL', NULL, NULL, 'Organic Social');
+INSERT INTO site_stats.clients (browser, os, device, country, language) VALUES
+    ('Chrome', 'Windows', 'desktop', 'US', 'en-US'),
+    ('Safari', 'iOS', 'mobile', 'DE', 'de'),
+    ('Firefox', 'Linux', 'desktop', 'DE', 'de'),
+    ('Chrome', 'Android', 'mobile', 'IN', 'en-IN'),
+    ('Edge', 'Windows', 'desktop', 'GB', 'en-GB'),
+    ('Safari', 'macOS', 'desktop', 'FR', 'fr'),
+    ('Samsung Internet', 'Android', 'tablet', 'BR', 'pt-BR'),
+    ('Chrome', 'macOS', 'desktop', 'JP', 'ja');
+
 -- How many page views each day has: growing over the 90 days, fewer at weekends, a peak when a post was widely shared.
 CREATE TEMPORARY TABLE demo_days ON COMMIT DROP AS
 SELECT
@@ -71,8 +91,15 @@ FROM (
     ) AS weights
 ) AS days;
 
-INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at)
-SELECT p.path, p.page_type, 'visitor-' || v.visitor, v.viewed_at
+INSERT INTO site_stats.page_views (path, page_type, session_id, viewed_at, origin_id, client_id)
+SELECT
+    p.path,
+    p.page_type,
+    'visitor-' || v.visitor,
+    v.viewed_at,
+    -- Three of four visits come from somewhere.
+    CASE WHEN v.number % 4 > 0 THEN o.first + floor(8 * (v.visitor::bigint * 7919 % 1000 / 1000.0) ^ 1.8)::integer END,
+    c.first + floor(8 * (v.visitor::bigint * 104729 % 1000 / 1000.0) ^ 1.5)::integer
 FROM (
     SELECT
         d.views_before + n AS number,
@@ -86,14 +113,22 @@ FROM (
         ) AS viewed_at
     FROM demo_days AS d
     CROSS JOIN LATERAL generate_series(1, d.views) AS n
-    CROSS JOIN LATERAL (SELECT md5('view ' || d.views_before + n) AS hash) AS m
+    CROSS JOIN LATERAL (SELECT md5('view ' || d.views_before + n) AS hash) AS w
+    -- Two of five page views are a visit of their own; the others are in visits of some that follow each other.
+    CROSS JOIN LATERAL (
+        SELECT
+            w.hash,
+            CASE WHEN w.hash < '66' THEN w.hash ELSE md5('visit ' || floor((d.views_before + n) / 4)) END AS visit
+    ) AS m
     CROSS JOIN LATERAL (
         SELECT
             ('x' || substr(m.hash, 1, 8))::bit(32)::bigint & 4294967295 AS first,
-            ('x' || substr(m.hash, 9, 8))::bit(32)::bigint & 4294967295 AS second
+            ('x' || substr(m.visit, 9, 8))::bit(32)::bigint & 4294967295 AS second
     ) AS h
 ) AS v
 JOIN demo_pages AS p ON p.rank = v.rank
+CROSS JOIN (SELECT min(id) AS first FROM site_stats.origins) AS o
+CROSS JOIN (SELECT min(id) AS first FROM site_stats.clients) AS c
 ORDER BY v.number;
 
 COMMIT;
