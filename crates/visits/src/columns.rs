@@ -178,12 +178,9 @@ impl<'b> GoingOn<'b> {
 
     /// The sessions whose last view before is at a time or after it.
     pub fn sessions_since(&self, since: i64) -> impl Iterator<Item = u64> + use<'b> {
-        let befores = self.befores.clone().map(unzigzag);
-        self.sessions
-            .clone()
-            .zip(befores)
-            .filter(move |(_, before)| *before >= since)
-            .map(|(session, _)| session)
+        let sessions = self.sessions.clone();
+        let befores = self.befores.clone().map(unzigzag).enumerate();
+        befores.filter(move |(_, before)| *before >= since).map(move |(place, _)| sessions.get(place))
     }
 
     /// The time of the last view before, of each session.
@@ -389,7 +386,6 @@ impl<'b> Decoder<'b> {
         span: &mut Span,
     ) -> Result<(), Damaged> {
         let selected = self.select(matches).unwrap_or_default();
-        let mut selected = selected.iter().map(|fragment| *fragment as usize).peekable();
         let Span { runs, fragments, earlier, pages, kinds, gaps } = span;
         runs.clear();
         fragments.clear();
@@ -397,55 +393,48 @@ impl<'b> Decoder<'b> {
         pages.clear();
         kinds.clear();
         gaps.clear();
-        let (mut of_runs, mut of_fragments) = (self.fragments.clone(), self.views.clone());
-        // The first fragment and view that have not been passed, and the end of a run.
-        let (mut fragment, mut view, mut end) = (0, 0, 0);
-        let mut counted = 0;
-        for number in 0..self.runs {
-            end += self.fragments_left.take(of_runs.small())? as usize;
-            let before = fragments.len();
-            while let Some(next) = selected.next_if(|next| *next < end) {
-                while fragment < next {
-                    view += of_fragments.small() as usize;
-                    fragment += 1;
-                }
-                let views = Left(usize::MAX).take(of_fragments.small())?;
-                let first = view;
-                (fragment, view) = (next + 1, view + views as usize);
-                if is_dead(number) {
-                    continue;
-                }
-                let of = |column: &Option<Column>| column.as_ref().map_or(0, |column| column.get(next));
-                let goes_on = self.go_on.get(next) != 0;
-                if goes_on {
-                    self.going_on += (counted..next).filter(|place| self.go_on.get(*place) != 0).count();
-                    counted = next;
-                    earlier.push(self.earlier(self.going_on));
-                }
-                fragments.push(Fragment {
-                    visit: of(&self.visits),
-                    origin: of(&self.origins) as u32,
-                    client: of(&self.clients) as u32,
-                    time: unzigzag(self.times.get(next)),
-                    goes_on,
-                    views,
-                });
-                // Each fragment before has a view without a gap.
-                let of_gaps = first - next..view - fragment;
-                gaps.extend(of_gaps.map(|gap| self.gaps.get(gap) as u32));
-                for (values, column) in [(&mut *pages, &self.pages), (&mut *kinds, &self.kinds)] {
-                    let value = |view| column.as_ref().map_or(0, |column| column.views.get(view) as u32);
-                    values.extend((first..view).map(value));
-                }
+        let (ends_of_runs, ends) =
+            (ends(&self.fragments, self.fragments_left.0)?, ends(&self.views, self.views_left.0)?);
+        let (mut number, mut counted, mut last) = (0, 0, None);
+        for fragment in selected.into_iter().map(|fragment| fragment as usize) {
+            let later = ends_of_runs.get(number..).unwrap_or_default();
+            number += later.partition_point(|end| *end as usize <= fragment);
+            if is_dead(number) {
+                continue;
             }
-            let kept = fragments.len() - before;
-            if kept > 0 {
+            if last != Some(number) {
                 let hash = self.hashes.as_ref().map_or(0, |hashes| hashes.get(number) as u32);
                 let session = self.sessions.get(number);
-                runs.push(Run { session, hash, goes_on: false, before: 0, fragments: kept as u32 });
+                runs.push(Run { session, hash, goes_on: false, before: 0, fragments: 0 });
+                last = Some(number);
+            }
+            runs.last_mut().into_iter().for_each(|run| run.fragments += 1);
+            let end = |fragment: usize| ends.get(fragment).map_or(0, |end| *end as usize);
+            let views = fragment.checked_sub(1).map_or(0, end)..end(fragment);
+            let goes_on = self.go_on.get(fragment) != 0;
+            if goes_on {
+                self.going_on += (counted..fragment).filter(|place| self.go_on.get(*place) != 0).count();
+                counted = fragment;
+                earlier.push(self.earlier(self.going_on));
+            }
+            let of = |column: &Option<Column>| column.as_ref().map_or(0, |column| column.get(fragment));
+            fragments.push(Fragment {
+                visit: of(&self.visits),
+                origin: of(&self.origins) as u32,
+                client: of(&self.clients) as u32,
+                time: unzigzag(self.times.get(fragment)),
+                goes_on,
+                views: views.len() as u32,
+            });
+            // Each fragment before has a view without a gap, and so has this one.
+            let of_gaps = views.start - fragment..views.end - fragment - 1;
+            gaps.extend(of_gaps.map(|gap| self.gaps.get(gap) as u32));
+            for (values, column) in [(&mut *pages, &self.pages), (&mut *kinds, &self.kinds)] {
+                let value = |view| column.as_ref().map_or(0, |column| column.views.get(view) as u32);
+                values.extend(views.clone().map(value));
             }
         }
-        self.fragments_left.require_none()
+        Ok(())
     }
 
     /// The fragments whose origin and client match. Of those whose origin does not, the client is not looked at.
@@ -470,6 +459,18 @@ impl<'b> Decoder<'b> {
         });
         (!is_stopped).then_some(selected)
     }
+}
+
+/// Where each of the groups ends whose sizes are in a column. Each has one element at least, and all have `all`.
+fn ends(sizes: &Column, all: usize) -> Result<Vec<u32>, Damaged> {
+    let (mut end, mut is_empty) = (0, false);
+    let ends = sizes.clone().map(|size| {
+        is_empty |= size == 0;
+        end += size;
+        end as u32
+    });
+    let ends: Vec<u32> = ends.collect();
+    if is_empty || end != all as u64 { Err(Damaged("a column does not fit the others")) } else { Ok(ends) }
 }
 
 fn next(column: &mut Option<Column>) -> u64 {

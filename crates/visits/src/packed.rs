@@ -72,12 +72,14 @@ impl<'b> Column<'b> {
         self.at_bit(place.wrapping_mul(self.bits))
     }
 
-    /// How many numbers are not 0, of those that have not been taken.
+    /// How many of all numbers are not 0.
     pub fn count_nonzero(&self) -> usize {
-        if self.bits == 0 {
-            return if self.least == 0 { 0 } else { self.left };
+        match (self.bits, self.least) {
+            (0, 0) => 0,
+            // Flags: zeros come after the last one.
+            (1, 0) => self.bytes.iter().map(|byte| byte.count_ones() as usize).sum(),
+            _ => self.clone().filter(|number| *number != 0).count(),
         }
-        self.clone().filter(|number| *number != 0).count()
     }
 
     /// Takes numbers that are below 2^32.

@@ -417,7 +417,7 @@ impl<'q, M: Meaning> Counting<'q, M> {
         }
         let is_whole = self.is_by_visit
             && part.earlier.is_none()
-            && self.count_whole(part.fragment, of_visit, part.gaps, session, visit);
+            && self.count_whole(part.fragment, of_visit, part.gaps(), session, visit);
         if is_whole { Ok(()) } else { self.count_views(&part, of_visit, session, visit) }
     }
 
@@ -430,7 +430,8 @@ impl<'q, M: Meaning> Counting<'q, M> {
         session: Option<u32>,
         visit: Option<u32>,
     ) -> Result<(), M::Error> {
-        let Part { fragment, earlier: before, pages, kinds, gaps } = *part;
+        let Part { fragment, earlier: before, .. } = *part;
+        let (pages, kinds, gaps) = (part.pages(), part.kinds(), part.gaps());
         let mut time = fragment.time;
         let (mut first, mut last, mut is_single) = match before {
             None => (None, None, false),
@@ -587,7 +588,7 @@ impl<'q, M: Meaning> Counting<'q, M> {
         }
         if by == By::Entry || asks.entry {
             let entry =
-                part.earlier.map(|earlier| earlier.entry.page).or_else(|| part.pages.first().copied());
+                part.earlier.map(|earlier| earlier.entry.page).or_else(|| part.pages().first().copied());
             let entry = entry.unwrap_or(0);
             if asks.entry && !self.entries.matches(entry, || self.meaning.entry(entry))? {
                 return Ok(None);

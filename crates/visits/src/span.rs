@@ -188,23 +188,19 @@ impl Span {
 
     /// The fragments, with what belongs to each.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let mut rest = Rest(&self.fragments, &self.earlier, &self.pages, &self.kinds, &self.gaps);
-        self.fragments.iter().map(move |fragment| {
-            let views = fragment.views as usize;
-            Part {
-                fragment,
-                earlier: take(&mut rest.1, usize::from(fragment.goes_on)).first(),
-                pages: take(&mut rest.2, views),
-                kinds: take(&mut rest.3, views),
-                gaps: take(&mut rest.4, views - 1),
-            }
+        let (mut first_view, mut earlier) = (0, self.earlier.iter());
+        self.fragments.iter().enumerate().map(move |(number, fragment)| {
+            let earlier = if fragment.goes_on { earlier.next() } else { None };
+            let part = Part { span: self, fragment, earlier, number, first_view };
+            first_view += fragment.views as usize;
+            part
         })
     }
 
     /// The earliest time of a view that the span knows of, and the latest.
     pub fn times(&self) -> Option<(i64, i64)> {
         let of_parts = self.parts().map(|part| {
-            let stay: i64 = part.gaps.iter().map(|gap| i64::from(*gap)).sum();
+            let stay: i64 = part.gaps().iter().map(|gap| i64::from(*gap)).sum();
             let first = part.earlier.map_or(part.fragment.time, |earlier| earlier.entry.time);
             (first, part.fragment.time + stay)
         });
@@ -283,24 +279,46 @@ impl Span {
 }
 
 /// A fragment, with what belongs to it.
+#[derive(Clone, Copy)]
 pub(crate) struct Part<'s> {
+    span: &'s Span,
     pub fragment: &'s Fragment,
     pub earlier: Option<&'s Earlier>,
-    pub pages: &'s [u32],
-    pub kinds: &'s [u32],
-    /// Seconds since the view before, for each view but the first.
-    pub gaps: &'s [u32],
+    /// How many fragments and views of the span come before.
+    number: usize,
+    first_view: usize,
 }
 
 impl<'s> Part<'s> {
+    /// The pages of the views.
+    pub fn pages(&self) -> &'s [u32] {
+        self.of_views(&self.span.pages)
+    }
+
+    /// The kinds of these pages.
+    pub fn kinds(&self) -> &'s [u32] {
+        self.of_views(&self.span.kinds)
+    }
+
+    /// Seconds since the view before, for each view but the first.
+    #[inline]
+    pub fn gaps(&self) -> &'s [u32] {
+        let first = self.first_view - self.number;
+        self.span.gaps.get(first..first + self.fragment.views as usize - 1).unwrap_or_default()
+    }
+
     /// The views, in their order.
     pub fn moments(&self) -> impl Iterator<Item = Moment> + use<'s> {
-        let gaps = std::iter::once(0).chain(self.gaps.iter().copied());
+        let gaps = std::iter::once(0).chain(self.gaps().iter().copied());
         let mut time = self.fragment.time;
-        self.pages.iter().zip(self.kinds).zip(gaps).map(move |((page, kind), gap)| {
+        self.pages().iter().zip(self.kinds()).zip(gaps).map(move |((page, kind), gap)| {
             time += i64::from(gap);
             Moment { page: *page, kind: *kind, time }
         })
+    }
+
+    fn of_views(&self, values: &'s [u32]) -> &'s [u32] {
+        values.get(self.first_view..self.first_view + self.fragment.views as usize).unwrap_or_default()
     }
 }
 
