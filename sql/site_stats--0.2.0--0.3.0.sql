@@ -1702,6 +1702,20 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'stats_page_wrapper';
 COMMENT ON FUNCTION site_stats.stats_page_in_snapshot(jsonb, text) IS 'What stats_page() shows, and its HTML.';
 
+-- tracker: the script for a site's pages, which sends the events that receive() takes.
+
+-- It reads nothing, and is STABLE because another version of the library may have another script.
+CREATE FUNCTION site_stats.tracker(endpoint text)
+RETURNS text
+LANGUAGE c
+STABLE
+CALLED ON NULL INPUT
+PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'tracker_wrapper';
+COMMENT ON FUNCTION site_stats.tracker(text) IS
+    'The script for the pages of a site; endpoint is the path or URL to which it sends events for receive().';
+
 -- removal: takes page views away for good, those of one visitor or the old ones. The triggers of page_views take them
 -- out of the counters in the same transaction.
 
@@ -1756,6 +1770,7 @@ REVOKE ALL ON FUNCTION site_stats.timeline(text, date, date, jsonb, text) FROM P
 REVOKE ALL ON FUNCTION site_stats.breakdown(text, date, date, jsonb, integer, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.stats_page(jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.stats_page_in_snapshot(jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION site_stats.tracker(text) FROM PUBLIC;
 REVOKE ALL ON SEQUENCE site_stats.spans_id_seq FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.is_path(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION site_stats.is_page_type(text) FROM PUBLIC;

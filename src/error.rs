@@ -65,6 +65,11 @@ pub fn require_row_count(name: &str, rows: Option<i32>) -> Result<i32, ErrorRepo
     }
 }
 
+/// 55000: a table or a function is not as it must be.
+fn not_as_needed(message: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+}
+
 /// 22023: an argument means nothing.
 fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)
@@ -266,20 +271,14 @@ pub fn foreign_trigger() -> ErrorReport {
 
 /// 55000: the extension is missing, or its tables are not as the install script made them.
 pub fn not_installed(what: &str) -> ErrorReport {
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table \"site_stats.{what}\" is missing or incomplete"),
-    )
-    .set_hint("Install the extension with CREATE EXTENSION site_stats.")
+    not_as_needed(format!("table \"site_stats.{what}\" is missing or incomplete"))
+        .set_hint("Install the extension with CREATE EXTENSION site_stats.")
 }
 
 /// 55000: a column of a table of ours is not as the install script made it.
 pub fn altered_column(table: &std::ffi::CStr, column: &str) -> ErrorReport {
     let table = table.to_string_lossy();
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("column \"{column}\" of table \"site_stats.{table}\" has been altered or dropped"),
-    )
+    not_as_needed(format!("column \"{column}\" of table \"site_stats.{table}\" has been altered or dropped"))
     .set_detail("The library writes this table by the columns, types, collations and NOT NULL that CREATE EXTENSION gave it.")
     .set_hint("Undo the ALTER TABLE, then call site_stats.start_backfill().")
 }
@@ -287,44 +286,34 @@ pub fn altered_column(table: &std::ffi::CStr, column: &str) -> ErrorReport {
 /// 55000: a table of ours is kept by another table access method than heap.
 pub fn wrong_access_method(table: &std::ffi::CStr) -> ErrorReport {
     let table = table.to_string_lossy();
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table \"site_stats.{table}\" is not kept by the access method heap"),
-    )
-    .set_hint(format!("Run ALTER TABLE site_stats.{table} SET ACCESS METHOD heap."))
+    not_as_needed(format!("table \"site_stats.{table}\" is not kept by the access method heap"))
+        .set_hint(format!("Run ALTER TABLE site_stats.{table} SET ACCESS METHOD heap."))
 }
 
 /// 55000: a table of counters is empty though page views are counted in it.
 pub fn lost_rows(table: &std::ffi::CStr) -> ErrorReport {
     let table = table.to_string_lossy();
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table \"site_stats.{table}\" has lost its rows"),
-    )
-    .set_detail("A crash empties an UNLOGGED table, and TRUNCATE empties any.")
-    .set_hint("Call site_stats.start_backfill(), which makes the counters anew.")
+    not_as_needed(format!("table \"site_stats.{table}\" has lost its rows"))
+        .set_detail("A crash empties an UNLOGGED table, and TRUNCATE empties any.")
+        .set_hint("Call site_stats.start_backfill(), which makes the counters anew.")
 }
 
 /// 55000: a table must survive a crash.
 pub fn unlogged(table: &std::ffi::CStr) -> ErrorReport {
     let table = table.to_string_lossy();
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table \"site_stats.{table}\" is UNLOGGED"),
-    )
-    .set_detail("A crash would empty it, and nothing would tell.")
-    .set_hint(format!(
-        "Run ALTER TABLE site_stats.{table} SET LOGGED, then call site_stats.start_backfill()."
-    ))
+    not_as_needed(format!("table \"site_stats.{table}\" is UNLOGGED"))
+        .set_detail("A crash would empty it, and nothing would tell.")
+        .set_hint(format!(
+            "Run ALTER TABLE site_stats.{table} SET LOGGED, then call site_stats.start_backfill()."
+        ))
 }
 
 /// 55000: a table of ours has lost its primary key.
 pub fn altered_primary_key(table: &std::ffi::CStr) -> ErrorReport {
     let table = table.to_string_lossy();
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table \"site_stats.{table}\" does not have the primary key that CREATE EXTENSION gave it"),
-    )
+    not_as_needed(format!(
+        "table \"site_stats.{table}\" does not have the primary key that CREATE EXTENSION gave it"
+    ))
     .set_hint("Restore the primary key, or REINDEX its index if that is invalid.")
 }
 
@@ -414,40 +403,39 @@ pub fn no_primary_key() -> ErrorReport {
 
 /// 55000: a function that reads cannot find the function that has its query.
 pub fn no_query() -> ErrorReport {
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "a function of site_stats cannot find the function with its query",
-    )
-    .set_hint("Do not rename or drop functions of the extension.")
+    not_as_needed("a function of site_stats cannot find the function with its query")
+        .set_hint("Do not rename or drop functions of the extension.")
+}
+
+/// 22023: the script of a site cannot send to an endpoint. What it is is not quoted: it may have a password.
+pub fn wrong_endpoint(what: &str, hint: &str) -> ErrorReport {
+    invalid(format!("endpoint {what}"), hint)
 }
 
 /// 22023: the event is not an object.
 pub fn event_not_object() -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "event must be a JSON object")
-        .set_hint("Pass an object such as {\"type\": \"view\", \"url\": \"https://example.com/about\"}.")
+    let hint = "Pass an object such as {\"type\": \"view\", \"url\": \"https://example.com/about\"}.";
+    invalid("event must be a JSON object", hint)
 }
 
 // What a visitor sends may name the visitor, and errors are logged. So these name the key and never quote its value.
 
 /// 22023: a key of the event has a value of the wrong type.
 pub fn event_wrong_type(key: &str) -> ErrorReport {
-    report(
-        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+    invalid(
         format!("key \"{key}\" of the event must be a string"),
+        "Pass a JSON string, or leave the key out.",
     )
-    .set_hint("Pass a JSON string, or leave the key out.")
 }
 
 /// 22023: a key of the event is missing.
 pub fn event_without(key: &str, hint: &str) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("the event has no key \"{key}\""))
-        .set_hint(hint)
+    invalid(format!("the event has no key \"{key}\""), hint)
 }
 
 /// 22023: a key of the event has a value that it cannot have.
 pub fn event_wrong_value(key: &str, what: &str, hint: &str) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("key \"{key}\" of the event {what}"))
-        .set_hint(hint)
+    invalid(format!("key \"{key}\" of the event {what}"), hint)
 }
 
 /// 54000: the event, or the path in it, is longer than its limit.
@@ -466,10 +454,7 @@ pub fn null_visitor() -> ErrorReport {
 /// 55000: a table that is overwritten in place has been altered, or a row of it.
 pub fn not_overwritable(table: &std::ffi::CStr) -> ErrorReport {
     let table = table.to_string_lossy();
-    report(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table \"site_stats.{table}\" cannot be written in place"),
-    )
+    not_as_needed(format!("table \"site_stats.{table}\" cannot be written in place"))
     .set_detail("It has triggers, rules, columns or indexes that CREATE EXTENSION did not give it, or a row has other columns.")
     .set_hint(format!("Drop what was added, then run TRUNCATE site_stats.{table}: its rows are made again."))
 }

@@ -59,7 +59,8 @@ extension_sql_file!("../sql/report.sql", name = "report", requires = ["backfill"
 extension_sql_file!("../sql/spans.sql", name = "spans", requires = ["report"]);
 extension_sql_file!("../sql/ranges.sql", name = "ranges", requires = ["spans"]);
 extension_sql_file!("../sql/page.sql", name = "page", requires = ["ranges"]);
-extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["page"]);
+extension_sql_file!("../sql/tracker.sql", name = "tracker", requires = ["page"]);
+extension_sql_file!("../sql/removal.sql", name = "removal", requires = ["tracker"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",

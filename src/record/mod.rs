@@ -13,4 +13,5 @@ mod retention;
 pub mod salts;
 pub mod site;
 mod tables;
+mod tracker;
 mod visitor;
