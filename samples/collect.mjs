@@ -1,4 +1,4 @@
-// POST /collect for Node.js, with the package pg.
+// GET /tracker.js and POST /collect for Node.js, with the package pg.
 import http from 'node:http';
 import { isIP } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -28,7 +28,17 @@ async function collect(request) {
     }
 }
 
+async function tracker(response) {
+    try {
+        const { rows } = await db.query('SELECT site_stats.tracker($1) AS script', ['/collect']);
+        response.writeHead(200, { 'content-type': 'text/javascript', 'cache-control': 'max-age=3600' }).end(rows[0].script);
+    } catch {
+        response.writeHead(500).end();
+    }
+}
+
 http.createServer(async (request, response) => {
+    if (request.method === 'GET' && request.url === '/tracker.js') return tracker(response);
     const isOurs = request.method === 'POST' && request.url === '/collect';
     response.writeHead(isOurs ? await collect(request) : 404).end();
 }).listen(process.env.PORT ?? 8000);

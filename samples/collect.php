@@ -1,4 +1,4 @@
-<?php // POST /collect for PHP, with its extension pgsql.
+<?php // GET /tracker.js and POST /collect for PHP, with its extension pgsql.
 const PROXIES = ['127.0.0.1', '::1']; // your own: only they may say who the visitor is
 
 function collect(): int
@@ -20,4 +20,17 @@ function collect(): int
     return !$error ? 204 : (preg_match('/^(22|54)/', $error) ? 400 : 500);
 }
 
-http_response_code(collect());
+function tracker(): string
+{
+    $db = pg_pconnect('');
+    return pg_fetch_result(pg_query_params($db, 'SELECT site_stats.tracker($1)', ['/collect']), 0);
+}
+
+if ($_SERVER['REQUEST_METHOD'] === 'GET') {
+    $script = tracker();
+    header('Content-Type: text/javascript');
+    header('Cache-Control: max-age=3600');
+    echo $script;
+} else {
+    http_response_code(collect());
+}

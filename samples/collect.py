@@ -1,4 +1,4 @@
-# POST /collect for Python, with the package psycopg[binary,pool]: a WSGI application.
+# GET /tracker.js and POST /collect for Python, with the package psycopg[binary,pool]: a WSGI application.
 from http import HTTPStatus
 from ipaddress import ip_address
 import json
@@ -29,7 +29,16 @@ def collect(request):
         return HTTPStatus.BAD_REQUEST
 
 
+def tracker():
+    with db.connection() as connection:
+        return connection.execute("SELECT site_stats.tracker(%s)", ("/collect",)).fetchone()[0]
+
+
 def application(request, start_response):
+    if request["REQUEST_METHOD"] == "GET":
+        script = tracker().encode()
+        start_response("200 OK", [("Content-Type", "text/javascript"), ("Cache-Control", "max-age=3600")])
+        return [script]
     status = collect(request)
     start_response(f"{status.value} {status.phrase}", [])
     return []

@@ -1,4 +1,4 @@
-# POST /collect for Ruby, with the gem pg: a Rack application.
+# GET /tracker.js and POST /collect for Ruby, with the gem pg: a Rack application.
 require 'ipaddr'
 require 'json'
 require 'pg'
@@ -31,4 +31,9 @@ rescue JSON::JSONError, TypeError, IPAddr::Error, PG::DataException, PG::Program
   400
 end
 
-run ->(request) { [collect(request), {}, []] }
+def tracker
+  script = ask('SELECT site_stats.tracker($1)', ['/collect']).getvalue(0, 0)
+  [200, { 'content-type' => 'text/javascript', 'cache-control' => 'max-age=3600' }, [script]]
+end
+
+run ->(request) { request['REQUEST_METHOD'] == 'GET' ? tracker : [collect(request), {}, []] }

@@ -49,7 +49,7 @@ SELECT * FROM site_stats.check_totals();
 
 CREATE ROLE site_web LOGIN;
 GRANT USAGE ON SCHEMA site_stats TO site_web;
-GRANT EXECUTE ON FUNCTION site_stats.receive TO site_web;
+GRANT EXECUTE ON FUNCTION site_stats.receive, site_stats.tracker TO site_web;
 ALTER ROLE site_web SET log_parameter_max_length = 0;
 
 CREATE ROLE site_reader LOGIN;
@@ -60,6 +60,11 @@ TO site_reader;
 GRANT EXECUTE ON FUNCTION site_stats.summary, site_stats.timeline, site_stats.breakdown, site_stats.stats_page
 TO site_reader;
 GRANT SELECT ON site_stats.backfill_progress TO site_reader;
+
+SELECT
+    length(t.script) < 4000 AS is_small,
+    t.script LIKE '%endpoint = ''/collect'';%' AS has_endpoint
+FROM site_stats.tracker('/collect') AS t (script);
 
 INSERT INTO site_stats.content (path, title, page_type, published) VALUES
     ('/blog/hello', 'Hello, world', 'blog', true),
