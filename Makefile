@@ -25,7 +25,7 @@ help:
 	@echo '  make check-pgspot            ... names in the install script that a search_path could catch'
 	@echo '  make check-samples           ... the samples of the README, in the languages that are here'
 	@echo '                               (SAMPLES="node python php ruby": these, which must be here)'
-	@echo '  make check-page              ... the statistics page in Chromium: axe-core, keyboard, phone, requests, size'
+	@echo '  make check-page              ... in Chromium: the statistics page (axe-core, keyboard, phone, requests, size), and tracker()'
 	@echo '  make check-regress           ... SQL tests      (TESTS="backfill stats": these only)'
 	@echo '  make check-upgrade           ... the SQL tests again, after an update from the first released version'
 	@echo '  make check-installcheck      ... the SQL tests on a running server with other settings and another locale'
