@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use crate::count::tally::DAY;
 use crate::pg::fmgr::{self, finfo_v1};
+use crate::pg::time::{EPOCH, SECOND};
 use crate::pg::{caught, datum};
 
 /// What an index entry can hold, with room to spare (2,704 bytes).
@@ -14,10 +15,10 @@ pub const MOST_PATH_BYTES: usize = 2048;
 pub const MOST_PAGE_TYPE_BYTES: usize = 64;
 pub const MOST_SESSION_ID_BYTES: usize = 128;
 
-/// The first day, and the one after the last, in days since 2000-01-01: 1970-01-01 and 10000-01-01. Days far from any real page view,
-/// and the infinities, have no place in a calendar of days.
-const FIRST_DAY: i64 = -10_957;
-const END_DAY: i64 = 2_921_940;
+/// The earliest time, 1970-01-01, and the one after the latest, 10000-01-01, as a `timestamptz`. Days far from any real page view, and
+/// the infinities, have no place in a calendar of days.
+pub const EARLIEST: i64 = -EPOCH * SECOND;
+const END: i64 = 2_921_940 * DAY;
 
 /// Defines a function that says whether its only argument is within bounds. The server does not call it with NULL.
 macro_rules! check {
@@ -43,7 +44,7 @@ check!(is_session_id_wrapper, pg_finfo_is_session_id_wrapper, |session_id| {
     has_bytes(session_id, MOST_SESSION_ID_BYTES)
 });
 check!(is_time_of_view_wrapper, pg_finfo_is_time_of_view_wrapper, |time: pg_sys::Datum| {
-    (FIRST_DAY * DAY..END_DAY * DAY).contains(&(time.value() as i64))
+    (EARLIEST..END).contains(&(time.value() as i64))
 });
 
 /// Whether a `text` has this many bytes at most, and one at least.

@@ -28,13 +28,12 @@ static STATS: Statement = Statement::new(
 
 /// What was refused on some days.
 static REFUSALS: Statement = Statement::new(
-    "SELECT r.reason, pg_catalog.sum(r.refusals)::bigint
-      FROM site_stats.refusal_totals AS r
-      WHERE r.site_id = $1 AND r.day >= $2 AND r.day <= $3
+    "SELECT r.reason, pg_catalog.sum(r.count)::bigint
+      FROM site_stats.refusals_in_snapshot($1, $2, $3) AS r
       GROUP BY r.reason
-      HAVING pg_catalog.sum(r.refusals) > 0
+      HAVING pg_catalog.sum(r.count) > 0
       ORDER BY 2 DESC, 1",
-    &[pg_sys::INT2OID, pg_sys::DATEOID, pg_sys::DATEOID],
+    &[pg_sys::DATEOID, pg_sys::DATEOID, pg_sys::TEXTOID],
 );
 
 /// The sites, up to a number of them.
@@ -113,7 +112,7 @@ pub fn answers(
                 breakdowns: breakdowns
                     .map(|rows| Breakdown { values: rows.count, rows: rows.first })
                     .collect(),
-                refusals: refusals(connection, site_id, &range)?,
+                refusals: refusals(connection, name, &range)?,
                 read_directly: i64::try_from(reports.read_directly).unwrap_or(i64::MAX),
             },
         ))
@@ -165,13 +164,9 @@ fn list<T: DeserializeOwned>(rows: &Rows, column: i32) -> Vec<T> {
     serde_json::from_str(&unsafe { jsonb::utf8_to_show(datum) }).unwrap_or_default()
 }
 
-fn refusals(
-    connection: &Connection,
-    site_id: SiteId,
-    range: &Range,
-) -> Result<Vec<(String, i64)>, ErrorReport> {
+fn refusals(connection: &Connection, site: &[u8], range: &Range) -> Result<Vec<(String, i64)>, ErrorReport> {
     let date = |day: i64| i32::try_from(day - time::EPOCH / DAY).ok().map(pg_sys::Datum::from);
-    let arguments = [Some(site_id.into()), date(range.since), date(range.until)];
+    let arguments = [date(range.since), date(range.until), Some(datum::text(site))];
     let rows = REFUSALS.run(connection, SnapshotKind::Statement, &arguments)?;
     Ok((0..rows.len()).map(|row| (rows.text_lossy(row, 1), rows.bigint(row, 2))).collect())
 }

@@ -9,10 +9,10 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::count::bounds::EARLIEST;
 use crate::error;
 use crate::pg::datum;
 use crate::pg::jsonb::{self, Object, Value};
-use crate::pg::time::{EPOCH, SECOND};
 use crate::pg::transaction;
 use crate::record::arguments::{EVENT_SESSION, now, optional};
 
@@ -24,9 +24,6 @@ const MAX_TIME_BYTES: usize = 64;
 
 /// What a referrer is cut to, in bytes: a visitor does not choose what it is.
 const MAX_REFERRER_BYTES: usize = 2048;
-
-/// The earliest time of a page view: 1970-01-01, in microseconds since 2000-01-01.
-const EARLIEST: i64 = -EPOCH * SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

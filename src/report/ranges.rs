@@ -179,11 +179,7 @@ fn timeline(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datum
         let asked = report.days;
         report.days.until = Some(asked.until.unwrap_or(report.site.today));
         let counted = report.count(By::Unit(unit), None)?;
-        let numbers: HashMap<i64, Numbers> = counted
-            .groups
-            .iter()
-            .filter_map(|(group, numbers)| Some((*counted.units.get(group)?, *numbers)))
-            .collect();
+        let numbers = counted.units;
         let units = units(&report, unit, asked, &numbers)?;
         let starts = match unit {
             Unit::Hour => units.iter().map(|second| time::timestamp(*second)).collect(),
@@ -390,10 +386,12 @@ fn span_days(call: &mut pg_sys::FunctionCallInfoBaseData) -> Result<pg_sys::Datu
     // SAFETY: the install script declares these arguments, and the columns.
     unsafe {
         let rows = count_views(call, By::Unit(Unit::Day), |_, counted| {
-            let day = |group| i32::try_from(counted.units.get(group)? - EPOCH_DAYS).ok();
-            let rows =
-                counted.groups.iter().filter_map(|(group, numbers)| Some((day(group)?, numbers.views)));
-            Ok(rows.map(|(day, views)| [Some(day.into()), Some(views.into())]).collect())
+            let days = counted.units.into_iter();
+            let rows = days.filter_map(|(day, numbers)| {
+                let day = i32::try_from(day - EPOCH_DAYS).ok()?;
+                Some([Some(day.into()), Some(numbers.views.into())])
+            });
+            Ok(rows.collect())
         })?;
         fmgr::put_rows(call, rows);
     }

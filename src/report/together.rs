@@ -106,9 +106,7 @@ fn units(
     zone: &Zone,
     counted: &Counted<Sense>,
 ) -> Result<Vec<(i64, Option<u32>, Numbers)>, ErrorReport> {
-    let groups = counted.groups.iter();
-    let numbers: HashMap<i64, Numbers> =
-        groups.filter_map(|(group, numbers)| Some((*counted.units.get(group)?, *numbers))).collect();
+    let numbers = &counted.units;
     let starts = |key: i64| match unit {
         Unit::Hour => {
             let slot = zone.slot(key, Length::Hour);
@@ -116,7 +114,7 @@ fn units(
         }
         _ => (key, None),
     };
-    let units = ranges::units(report, unit, report.days, &numbers)?.into_iter().map(|key| {
+    let units = ranges::units(report, unit, report.days, numbers)?.into_iter().map(|key| {
         let (day, hour) = starts(key);
         (day, hour, numbers.get(&key).copied().unwrap_or_default())
     });

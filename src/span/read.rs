@@ -115,8 +115,8 @@ impl NewTexts {
 pub struct Counted<M> {
     /// The groups that have views.
     pub groups: Vec<(Group, Numbers)>,
-    /// The units of a timeline, by their groups.
-    pub units: HashMap<Group, i64>,
+    /// The numbers of the units of a timeline.
+    pub units: HashMap<i64, Numbers>,
     /// The origins and clients of groups of both.
     pub both: Both,
     pub meaning: M,
@@ -128,9 +128,11 @@ pub struct Counted<M> {
 
 impl<M: Meaning> Counted<M> {
     fn of(mut counting: Counting<M>, read_directly: usize, met_damage: bool) -> Self {
-        let units = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
+        let units: HashMap<_, _> = counting.units().iter().map(|(unit, group)| (*group, *unit)).collect();
         let both = counting.take_both();
         let (groups, meaning) = counting.finish();
+        let of_units = groups.iter().filter_map(|(group, numbers)| Some((*units.get(group)?, *numbers)));
+        let units = of_units.collect();
         Counted { groups, units, both, meaning, read_directly, met_damage }
     }
 }

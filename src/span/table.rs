@@ -206,11 +206,7 @@ impl<'r> Stored<'r> {
 
     /// The span, with the columns that are wanted.
     pub fn read(&self, wanted: Wanted) -> Result<Span, Damaged> {
-        self.decode(wanted, |mut decoder| {
-            let mut span = Span::default();
-            decoder.next(usize::MAX, &mut span)?;
-            Ok(span)
-        })
+        self.decode(wanted, |decoder| decoder.whole())
     }
 
     /// Runs `work` with the columns that are wanted, which are freed after it.

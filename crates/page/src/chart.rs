@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use site_stats_visits::calendar::Unit;
+use site_stats_visits::calendar::{Unit, month_began};
 
 use crate::answers::{Answers, Moment, Starts};
 use crate::dates;
@@ -126,7 +126,7 @@ fn ends(starts: Starts, unit: Unit) -> i64 {
     match unit {
         Unit::Hour | Unit::Day => starts.day + 1,
         Unit::Week => starts.day + 7,
-        Unit::Month => dates::month_began(starts.day + 31),
+        Unit::Month => month_began(starts.day + 31),
     }
 }
 

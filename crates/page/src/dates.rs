@@ -1,6 +1,8 @@
 //! Days of the Gregorian calendar, counted from 1970-01-01, and how people write them.
 //!
-//! The arithmetic is Howard Hinnant's, "chrono-Compatible Low-Level Date Algorithms": `civil_from_days`, `days_from_civil`.
+//! The arithmetic of `day_of` is Howard Hinnant's, "chrono-Compatible Low-Level Date Algorithms": `days_from_civil`.
+
+use site_stats_visits::calendar::{civil, weekday};
 
 /// 9999-12-31, the last day that a year of four digits has.
 pub const LAST: i64 = 2_932_896;
@@ -8,18 +10,6 @@ pub const LAST: i64 = 2_932_896;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-
-/// Year, month from 1, and day of the month from 1.
-pub fn civil(day: i64) -> (i64, i64, i64) {
-    let shifted = day + 719_468;
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day_of_month = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_month)
-}
 
 /// The day of a date; one that the month does not have is a day of the next month.
 pub fn day_of(year: i64, month: i64, day_of_month: i64) -> i64 {
@@ -42,11 +32,7 @@ pub fn months_before(day: i64, months: i64) -> i64 {
     day_of(year, month, day_of_month.min(days_in_month(year, month)))
 }
 
-/// The first day of the month, and of the year.
-pub fn month_began(day: i64) -> i64 {
-    day - civil(day).2 + 1
-}
-
+/// The first day of the year.
 pub fn year_began(day: i64) -> i64 {
     day_of(civil(day).0, 1, 1)
 }
@@ -91,7 +77,7 @@ pub fn long(day: i64) -> String {
 
 /// `Mon 14 Jul 2025`.
 pub fn full(day: i64) -> String {
-    format!("{} {}", name(&WEEKDAYS, (day + 3).rem_euclid(7)), long(day))
+    format!("{} {}", name(&WEEKDAYS, i64::from(weekday(day)) - 1), long(day))
 }
 
 /// `Jul 2025`.
@@ -116,6 +102,8 @@ pub fn span(since: i64, until: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use site_stats_visits::calendar::month_began;
+
     use super::*;
 
     #[test]

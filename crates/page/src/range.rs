@@ -1,6 +1,6 @@
 //! Which days the page shows, and which come before them.
 
-use site_stats_visits::calendar::Unit;
+use site_stats_visits::calendar::{Unit, month_began};
 
 use crate::dates;
 use crate::query::Query;
@@ -67,7 +67,7 @@ impl Range {
                     Period::Yesterday => today - 1,
                     Period::SevenDays => today - 6,
                     Period::ThirtyDays => today - 29,
-                    Period::Month => dates::month_began(today),
+                    Period::Month => month_began(today),
                     Period::Year => dates::year_began(today),
                     Period::All => first,
                 };

@@ -117,7 +117,7 @@ impl Stretch {
 impl Slot {
     /// 1 for Monday to 7 for Sunday.
     pub fn weekday(&self) -> u32 {
-        ((self.day + 3).rem_euclid(7) + 1) as u32
+        weekday(self.day)
     }
 
     /// Which unit the slot is in: of hours the second when it began, of others their first local day.
@@ -126,20 +126,33 @@ impl Slot {
             Unit::Hour => self.hour_began,
             Unit::Day => self.day,
             Unit::Week => self.day - i64::from(self.weekday()) + 1,
-            Unit::Month => self.day - day_of_month(self.day) + 1,
+            Unit::Month => month_began(self.day),
         }
     }
 }
 
-/// The day of the month, counted from 1, of a day since 1970-01-01 in the Gregorian calendar. As in Howard Hinnant,
+/// Year, month and day of the month, these counted from 1, of a day since 1970-01-01 in the Gregorian calendar. As in Howard Hinnant,
 /// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn day_of_month(day: i64) -> i64 {
+pub fn civil(day: i64) -> (i64, i64, i64) {
     const ERA: i64 = 146_097;
-    let of_era = (day + 719_468).rem_euclid(ERA);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted.div_euclid(ERA), shifted.rem_euclid(ERA));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * of_year + 2) / 153;
-    of_year - (153 * month + 2) / 5 + 1
+    let day_of_month = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_month)
+}
+
+/// The first day of the month of a day.
+pub fn month_began(day: i64) -> i64 {
+    day - civil(day).2 + 1
+}
+
+/// 1 for Monday to 7 for Sunday.
+pub fn weekday(day: i64) -> u32 {
+    ((day + 3).rem_euclid(7) + 1) as u32
 }
 
 #[cfg(test)]
@@ -156,7 +169,7 @@ mod tests {
         for year in 1970..2410 {
             for length in lengths(year) {
                 for of_month in 1..=length {
-                    assert_eq!(day_of_month(day), of_month, "{year}");
+                    assert_eq!(civil(day).2, of_month, "{year}");
                     day += 1;
                 }
             }

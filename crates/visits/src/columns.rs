@@ -201,9 +201,7 @@ pub fn decode_hashes(column: &[u8], size: Size) -> Result<Vec<u32>, Damaged> {
 
 /// The span in these columns. A column that is `None` has not been read: its values are 0.
 pub fn decode(columns: &Columns<Option<&[u8]>>, size: Size) -> Result<Span, Damaged> {
-    let mut span = Span::default();
-    Decoder::new(columns, size)?.next(usize::MAX, &mut span)?;
-    Ok(span)
+    Decoder::new(columns, size)?.whole()
 }
 
 /// A span in columns, which is decoded piece by piece. So what is decoded stays in a processor's cache until it is counted.
@@ -296,6 +294,13 @@ impl<'b> Decoder<'b> {
             pages: of_views(columns.pages)?,
             kinds: of_views(columns.kinds)?,
         })
+    }
+
+    /// The whole span.
+    pub fn whole(mut self) -> Result<Span, Damaged> {
+        let mut span = Span::default();
+        self.next(usize::MAX, &mut span)?;
+        Ok(span)
     }
 
     /// The next runs, so many at most, into the memory of another span. False if there are none. After an error that is anything.
